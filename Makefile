@@ -1,0 +1,53 @@
+# make run | test | test-slow | lab | figures | bench | lint    (README.md says what each is for)
+# For Windows, and for anyone without make, the README gives the same steps as plain commands.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NOTEBOOKS := $(wildcard Lab1-CNNs*.ipynb)
+
+.PHONY: run test test-slow lab figures bench lint clean
+
+run: $(VENV)/installed
+	$(BIN)/python tools/execute.py
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -x -m "not slow" --nbval --nbval-current-env --nbval-cell-timeout=300 tests $(NOTEBOOKS)
+
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -x -m slow tests
+
+lab: $(VENV)/installed
+	$(BIN)/jupyter lab
+
+figures: $(VENV)/installed
+	$(BIN)/python tools/execute.py --in-place
+	$(BIN)/python tools/readme_tables.py
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf outputs $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# uv installs in half a minute what takes pip a few; without it pip does
+define install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || echo "no uv: going on with pip"
+	$(BIN)/python -m uv --version >/dev/null 2>&1 \
+	    && $(BIN)/python -m uv pip install --python $(BIN)/python $(1) -c constraints.txt \
+	    || $(BIN)/python -m pip install --disable-pip-version-check $(1) -c constraints.txt
+	touch $@
+endef
+
+$(VENV)/installed: requirements.txt constraints.txt | $(BIN)/python
+	$(call install,-r requirements.txt)
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	$(call install,-r requirements-dev.txt)

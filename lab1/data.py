@@ -1,0 +1,361 @@
+"""Images in, tensors out: where images come from, how they are split, batched and augmented.
+
+>>> from lab1 import data
+>>> cifar = data.load("cifar10")
+>>> images, labels = cifar.train.batch([0, 1, 2])  # (3, 3, 32, 32) float32, (3,) int64
+"""
+
+import errno
+import http.client
+import os
+import pickle
+import shutil
+import socket
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lab1 import shapes10
+from lab1.profiles import announce
+
+PADDING = 4  # pixels of black border for the random crop, as in He et al. 2016, section 4.2
+MNIST_SAMPLE = Path(__file__).parent / "assets" / "mnist-sample.npz"
+
+
+class DataError(RuntimeError):
+    """Images that cannot be used; the message names the file, the fault and what to do."""
+
+
+class ImageSet(torch.utils.data.Dataset):
+    """N labelled images, held as one uint8 tensor; normalised (and augmented) batch by batch.
+
+    A batch is one indexing operation: every pixel is a single element of a flat tensor (the three bytes of a colour
+    and a spare one are read as one int32), so a crop or a flip only changes which elements are picked.
+
+    Args:
+        images: (N, C, H, W) uint8, C = 1 or 3.
+        labels: (N,) integers, or label maps (N, H, W).
+        mean, std: C numbers each, on the 0..1 scale of brightness.
+        augment: crop each image at random from itself with a black border of 4 pixels, and flip half of them.
+        masks: (N, H, W) bool, where each object is; None if unknown.
+
+    Raises:
+        ValueError: shapes or dtypes that do not fit the above.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, mean, std, augment: bool = False, masks: Tensor | None = None):
+        if images.ndim != 4 or images.dtype != torch.uint8 or images.shape[1] not in (1, 3):
+            raise ValueError(
+                f"images must be uint8 of shape (N, 1 or 3, H, W), not {images.dtype} {tuple(images.shape)}"
+            )
+        if len(labels) != len(images):
+            raise ValueError(f"{len(images)} images but {len(labels)} labels")
+        if augment and labels.ndim != 1:
+            raise ValueError("augment moves the images but not their label maps: use augment=False")
+        self.mean, self.std, self.augment, self.masks = tuple(mean), tuple(std), augment, masks
+        self.labels = labels.long()
+        self.shape = tuple(images.shape[1:])
+        self._padding = PADDING if augment else 0
+        self._pixels = _pack(images, self._padding)
+        scale = 255 * torch.tensor(self.std).view(-1, 1, 1)
+        self._shift, self._scale = 255 * torch.tensor(self.mean).view(-1, 1, 1), 1 / scale
+
+    @property
+    def images(self) -> Tensor:
+        """All images as they are stored, (N, C, H, W) uint8."""
+        (channels, height, width), p = self.shape, self._padding
+        return _unpack(self._pixels[:, p : p + height, p : p + width], channels)
+
+    @property
+    def fingerprint(self) -> int:
+        """A CRC-32 of all images and labels: equal for equal data, whatever file it came from."""
+        images = self.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return zlib.crc32(self.labels.cpu().numpy(), zlib.crc32(images))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        """One image (C, H, W) float32 and its label, as an ordinary DataLoader wants them."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"image {i} of {len(self)}")
+        images, labels = self.batch([i % len(self)])
+        return images[0], labels[0]
+
+    def to(self, device) -> "ImageSet":
+        """The same images on another device; augmentation and normalisation then run there."""
+        if self.labels.device == torch.device(device):
+            return self
+        moved = object.__new__(ImageSet)
+        moved.__dict__ = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.__dict__.items()}
+        return moved
+
+    def batch(self, indices, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """The images at `indices`: (B, C, H, W) float32, normalised (and augmented), and their labels, (B,) or maps."""
+        indices = torch.as_tensor(indices)
+        return self._take(indices, *self._draw(len(indices), generator))
+
+    def batches(
+        self, batch_size: int, shuffle: bool = False, generator: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, `batch_size` at a time (the last batch may be smaller).
+
+        All random choices of the epoch are drawn at once, on the CPU: they are the same for every device.
+        """
+        order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
+        choices = [t.to(self.labels.device) for t in (order, *self._draw(len(self), generator))]
+        for start in range(0, len(self), batch_size):
+            yield self._take(*(t[start : start + batch_size] for t in choices))
+
+    def _draw(self, count: int, generator) -> tuple[Tensor, Tensor, Tensor]:
+        """For each image: the top and left corner of its crop in the padded image, and whether to flip it."""
+        if not self.augment:
+            return torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.int64), torch.zeros(count) > 0
+        top, left = torch.randint(0, 2 * self._padding + 1, (2, count), generator=generator)
+        return top, left, torch.rand(count, generator=generator) < 0.5
+
+    def _take(self, which: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
+        device = self.labels.device
+        which, top, left, flip = (t.to(device) for t in (which, top, left, flip))
+        channels, height, width = self.shape
+        _, padded_height, padded_width = self._pixels.shape
+        columns = torch.arange(width, device=device)
+        rows = which[:, None] * padded_height + top[:, None] + torch.arange(height, device=device)  # (B, H)
+        columns = left[:, None] + torch.where(flip[:, None], columns.flip(0), columns)  # (B, W)
+        index = rows[:, :, None] * padded_width + columns[:, None, :]  # (B, H, W)
+        pixels = self._pixels.view(-1).index_select(0, index.view(-1)).view(len(which), height, width)
+        images = _unpack(pixels, channels).to(torch.float32)
+        return images.sub_(self._shift).mul_(self._scale), self.labels[which]
+
+
+def _pack(images: Tensor, padding: int) -> Tensor:
+    """(N, C, H, W) uint8 -> (N, H + 2p, W + 2p), one element a pixel: uint8 for grey, int32 for RGB and a zero byte."""
+    n, channels, height, width = images.shape
+    bytes_per_pixel = 1 if channels == 1 else 4
+    packed = images.new_zeros(n, height + 2 * padding, width + 2 * padding, bytes_per_pixel)
+    packed[:, padding : padding + height, padding : padding + width, :channels] = images.permute(0, 2, 3, 1)
+    return packed.view(torch.uint8 if channels == 1 else torch.int32).squeeze(-1)
+
+
+def _unpack(pixels: Tensor, channels: int) -> Tensor:
+    """(B, H, W) packed pixels -> (B, C, H, W) uint8, a view."""
+    return pixels.unsqueeze(-1).view(torch.uint8)[..., :channels].permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What `load` returns: three ImageSets and what there is to know about them."""
+
+    name: str  # "cifar10", "mnist" or "shapes10": what the images really are
+    train: ImageSet  # augmented if it is a colour set
+    val: ImageSet  # a stratified tenth of the training images
+    test: ImageSet  # for the very end
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]  # per channel, of the training part, on the 0..1 scale
+    std: tuple[float, ...]
+    source: str  # for captions and run configurations
+
+    def __str__(self) -> str:
+        sizes = f"{len(self.train):,} training, {len(self.val):,} validation, {len(self.test):,} test images"
+        return f"{self.source}: {sizes}"
+
+
+class _Known(NamedTuple):
+    title: str
+    image_shape: tuple[int, ...]  # as stored in a snapshot, without N
+    classes: tuple[str, ...]
+
+
+_CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_KNOWN = {
+    "cifar10": _Known("CIFAR-10", (32, 32, 3), _CIFAR10_CLASSES),
+    "mnist": _Known("MNIST", (28, 28), tuple("0123456789")),
+    "shapes10": _Known("Shapes-10", (32, 32, 3), shapes10.CLASSES),
+}
+
+
+def load(
+    name: str,
+    num_train: int | None = None,
+    num_test: int | None = None,
+    *,
+    folder: str | Path | None = None,
+    download: bool = True,
+    seed: int = 0,
+) -> Dataset:
+    """Load "cifar10", "mnist" or "shapes10", and say in one line where it came from.
+
+    Three sources are tried in this order: the snapshot NAME.npz in the data folder (keys x_train, y_train, x_test,
+    y_test, all uint8); torchvision's download into that folder; what ships with the lab, which is a sample of MNIST,
+    and Shapes-10 in place of CIFAR-10.
+
+    Args:
+        num_train: how many images to train and validate with, drawn at random, each class in proportion; None for all.
+        num_test: the same for the test set.
+        folder: the data folder; by default LAB1_DATA, or data/ without it.
+        download: whether torchvision may try.
+        seed: of the split. A tenth of the training images, each class in proportion, is the validation set.
+
+    Raises:
+        ValueError: an unknown name, or counts too small to split.
+        DataError: a snapshot that is damaged or of another layout; a data folder that cannot be written to.
+    """
+    if name not in _KNOWN:
+        raise ValueError(f"no data set is called {name!r}: choose one of {', '.join(_KNOWN)}")
+    folder = Path(folder or os.environ.get("LAB1_DATA") or "data")
+    title, snapshot, arrays, masks = _KNOWN[name].title, folder / f"{name}.npz", None, None
+    if name != "shapes10" and snapshot.exists():
+        arrays, source = read_snapshot(snapshot, _KNOWN[name].image_shape), f"{title} (snapshot {snapshot.name})"
+    elif name != "shapes10" and download:
+        arrays, source = _torchvision(name, folder), f"{title} (torchvision download)"
+    if arrays is None and name == "mnist":
+        arrays, source = read_snapshot(MNIST_SAMPLE, _KNOWN[name].image_shape), "MNIST (built-in sample)"
+    elif arrays is None:
+        source = "Shapes-10 (built in)" if name == "shapes10" else f"Shapes-10 (built in, {title} not at hand)"
+        arrays, masks = shapes10.train_and_test()
+        name = "shapes10"
+    dataset = _split(name, source, arrays, masks, num_train, num_test, seed)
+    announce(f"data: {dataset}")
+    return dataset
+
+
+def _split(name, source, arrays, masks, num_train, num_test, seed) -> Dataset:
+    x_train, y_train, x_test, y_test = (torch.from_numpy(a) for a in arrays)
+    train_masks, test_masks = masks or (None, None)
+    order, test = _stratified_order(y_train, seed)[:num_train], _stratified_order(y_test, seed)[:num_test]
+    val, train = order[: len(order) // 10], order[len(order) // 10 :]
+    if min(len(val), len(test)) < 1:
+        raise ValueError(f"num_train={num_train} and num_test={num_test} leave nothing to validate or test with")
+
+    def nchw(images):  # (N, H, W) or (N, H, W, C) -> (N, C, H, W)
+        return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+
+    x_train, x_test = nchw(x_train), nchw(x_test)
+    channels = [x_train[train, c].float() / 255 for c in range(x_train.shape[1])]
+    mean, std = tuple(c.mean().item() for c in channels), tuple(c.std(correction=0).item() for c in channels)
+
+    def part(images, labels, masks, which, augment=False):
+        which = which.sort().values
+        return ImageSet(images[which], labels[which], mean, std, augment, None if masks is None else masks[which])
+
+    return Dataset(
+        name,
+        part(x_train, y_train, train_masks, train, augment=len(channels) == 3),
+        part(x_train, y_train, train_masks, val),
+        part(x_test, y_test, test_masks, test),
+        _KNOWN[name].classes,
+        mean,
+        std,
+        source,
+    )
+
+
+def _stratified_order(labels: Tensor, seed: int) -> Tensor:
+    """A random order of all indices in which every beginning holds each class in proportion."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    share = torch.empty(len(labels), dtype=torch.float64)  # how much of its own class stands before an image
+    for label in labels.unique():
+        members = order[labels[order] == label]
+        share[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
+    return order[share[order].argsort(stable=True)]
+
+
+def read_snapshot(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """x_train, y_train, x_test, y_test of a snapshot, checked.
+
+    Raises:
+        DataError: naming the file and what is wrong with it.
+    """
+    keys = ("x_train", "y_train", "x_test", "y_test")
+
+    def refuse(fault: str) -> DataError:
+        layout = f"uint8 images (N, {', '.join(map(str, image_shape))}) and uint8 labels (N,) from 0 to 9"
+        return DataError(f"{path}: {fault}. A snapshot holds {layout} as {', '.join(keys)}; replace or remove the file")
+
+    try:
+        with np.load(path, allow_pickle=False) as snapshot:
+            if missing := [key for key in keys if key not in getattr(snapshot, "files", ())]:
+                raise refuse(f"{', '.join(missing)} missing")
+            arrays = {key: snapshot[key] for key in keys}
+    except PermissionError as error:
+        raise refuse("you may not read this file") from error
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
+        raise refuse(f"not a complete NumPy archive ({error or type(error).__name__})") from error
+    for split in ("train", "test"):
+        x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
+        for key, array in ((f"x_{split}", x), (f"y_{split}", y)):
+            if array.dtype != np.uint8:
+                raise refuse(f"{key} is {array.dtype}, not uint8")
+        if x.shape[1:] != image_shape or x.ndim != len(image_shape) + 1:
+            raise refuse(f"x_{split} has the shape {x.shape}")
+        if y.ndim != 1 or len(x) != len(y):
+            raise refuse(f"x_{split} has the shape {x.shape} but y_{split} {y.shape}")
+        if len(y) == 0:
+            raise refuse(f"x_{split} is empty")
+        if y.max() > 9:
+            raise refuse(f"y_{split} holds the label {y.max()}")
+    return tuple(arrays[key] for key in keys)
+
+
+def _torchvision(name: str, folder: Path) -> tuple[np.ndarray, ...] | None:
+    """The whole data set by torchvision, downloaded if need be; None where it cannot be had.
+
+    What an interrupted download left behind is removed and fetched again.
+    """
+    import torchvision  # takes a second, and is not needed where there is a snapshot
+
+    kind, leftovers = {
+        "cifar10": (torchvision.datasets.CIFAR10, ("cifar-10-batches-py", "cifar-10-python.tar.gz")),
+        "mnist": (torchvision.datasets.MNIST, ("MNIST",)),
+    }[name]
+    _check_writable(folder)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # torchvision sets none: a silent network would hang the notebook for ever
+    try:
+        for _ in range(2):
+            try:
+                train, test = (kind(folder, train=part, download=True) for part in (True, False))
+                return _as_uint8(train.data), _as_uint8(train.targets), _as_uint8(test.data), _as_uint8(test.targets)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+                    raise _unwritable(folder, error) from error
+                reason = error
+            except (RuntimeError, ValueError, EOFError, http.client.HTTPException, pickle.UnpicklingError) as error:
+                reason = error
+            damaged = [folder / part for part in leftovers if (folder / part).exists()]
+            for path in damaged:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not damaged:
+                break
+        announce(f"{kind.__name__} could not be downloaded ({str(reason).strip().splitlines()[0][:100]})")
+    finally:
+        socket.setdefaulttimeout(timeout)
+    return None
+
+
+def _as_uint8(values) -> np.ndarray:
+    return np.asarray(values).astype(np.uint8)
+
+
+def _unwritable(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"cannot write to the data folder {folder}: {error.strerror}. Make room there or set LAB1_DATA to a folder "
+        "that can be written to, or put a snapshot there"
+    )
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error

@@ -1,0 +1,33 @@
+"""Where the work runs: the device, whether bf16 pays there, and its name."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+
+def default_device() -> torch.device:
+    """CUDA, else MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def gains_from_bf16(device: torch.device) -> bool:
+    """Whether bf16 autocast is faster than fp32 there; on a CPU without units for it, it is 20 times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in units)
+
+
+def hardware() -> str:
+    """The device's name as a reader would say it, such as "AMD EPYC, 2 cores" or "NVIDIA H100 80GB HBM3"."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.split(":")[1] for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = " ".join(models[0].split()) if models else name
+    return f"{name}, {os.cpu_count()} cores"

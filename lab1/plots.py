@@ -1,0 +1,211 @@
+"""Every figure of the lab, each a function that returns a matplotlib Figure.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; heatmaps are perceptually uniform. Every figure
+says at its lower edge which data it was made from.
+"""
+
+import functools
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from lab1.data import ImageSet
+from lab1.files import atomic
+from lab1.gradients import is_shortcut
+from lab1.training import epoch_rows
+
+BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+COLOURS = {"with skip connections": BLUE, "without skip connections": VERMILION}
+STYLE = {
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+}
+
+
+def _styled(plot):
+    """Draw in the lab's style, whatever the notebook's is."""
+
+    @functools.wraps(plot)
+    def draw(*args, **kwargs) -> Figure:
+        with plt.rc_context(STYLE):
+            return plot(*args, **kwargs)
+
+    return draw
+
+
+def _sign(figure: Figure, source: str) -> Figure:
+    figure.get_layout_engine().set(rect=(0, 0.035, 1, 0.965))
+    figure.text(0.995, 0.008, source, ha="right", va="bottom", fontsize=8, color=GREY)
+    return figure
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure as the PNG or JPEG that `path` ends in, whole or not at all."""
+    path = Path(path)
+    with atomic(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=140)
+
+
+def denormalise(images: torch.Tensor, mean, std) -> np.ndarray:
+    """(N, C, H, W) normalised -> (N, H, W, C) float in [0, 1], for imshow."""
+    mean, std = (torch.tensor(t, device=images.device).view(-1, 1, 1) for t in (mean, std))
+    return (images * std + mean).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+
+
+@_styled
+def examples(data: ImageSet, classes: tuple[str, ...], source: str) -> Figure:
+    """The first image of every class as the network gets it, and below it two more draws of its augmentation."""
+    labels = data.labels.tolist()
+    first = [labels.index(c) for c in range(len(classes)) if c in labels]
+    figure, axes = plt.subplots(3, len(first), figsize=(11, 3.8), squeeze=False)
+    for row in axes:
+        images = denormalise(data.batch(first)[0], data.mean, data.std)
+        for axis, image in zip(row, images, strict=True):
+            axis.imshow(image.squeeze(), cmap="gray")
+            axis.set_axis_off()
+    for axis, i in zip(axes[0], first, strict=True):
+        axis.set_title(classes[labels[i]], fontsize=9)
+    return _sign(figure, source)
+
+
+def depths(layers: list[str]) -> np.ndarray:
+    """Where each layer stands: 1 for the first, 2 for the second, ...; a shortcut's projection half a step back."""
+    depth, places = 0, []
+    for name in layers:
+        depth += not is_shortcut(name)
+        places.append(depth - 0.5 if is_shortcut(name) else depth)
+    return np.array(places)
+
+
+@_styled
+def initial_gradients(norms: dict, source: str) -> Figure:
+    """Gradient norm per layer at initialisation: one panel for each kind of network, one line for each depth.
+
+    Args:
+        norms: (title of the panel, depth of the network) -> array (seeds, layers), projections left out.
+    """
+    titles = list(dict.fromkeys(title for title, _ in norms))
+    all_depths = sorted({depth for _, depth in norms})
+    colours = dict(zip(all_depths, plt.cm.viridis(np.linspace(0, 0.9, len(all_depths))), strict=True))
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), sharex=True, sharey=True)
+    for axis, title in zip(axes.flat, titles, strict=True):
+        for depth in all_depths:
+            seeds = norms[title, depth]
+            x = np.linspace(0, 1, seeds.shape[1])
+            axis.plot(x, np.exp(np.log(seeds).mean(axis=0)), color=colours[depth], label=f"{depth} layers")
+            axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colours[depth], alpha=0.2, lw=0)
+        axis.set(title=title, yscale="log")
+    figure.supxlabel("place of the layer (0: first convolution, 1: linear layer)")
+    figure.supylabel("L2 norm of the gradient")
+    axes[0, 0].legend(ncols=2, fontsize=9)
+    return _sign(figure, f"{source}; lines: geometric mean over seeds, bands: all seeds")
+
+
+@_styled
+def learning_curves(histories: dict[str, dict], source: str) -> Figure:
+    """Loss and accuracy against epochs, for training (dashed) and validation (solid), one colour for each network."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
+    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
+        for name, history in histories.items():
+            for part, line in (("train", "--"), ("val", "-")):
+                label = f"{name}, {'training' if part == 'train' else 'validation'}"
+                axis.plot(history["epoch"], history[f"{part}/{quantity}"], line, color=COLOURS[name], label=label)
+        axis.set(xlabel="epoch", ylabel="cross-entropy" if quantity == "loss" else "accuracy")
+        axis.set_xticks(history["epoch"])
+    axes[0].set_yscale("log")
+    axes[0].yaxis.set_major_formatter("{x:.2g}")
+    axes[0].yaxis.set_minor_formatter("{x:.2g}")
+    axes[1].yaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+    axes[1].legend(fontsize=9)
+    return _sign(figure, source)
+
+
+def gradient_limits(histories: dict[str, dict], epochs: list[int]) -> tuple[float, float]:
+    """Limits of a logarithmic axis that shows the gradient norms of all these networks and epochs."""
+    rows = np.concatenate([epoch_rows(h, "grad_norm", e).numpy().ravel() for h in histories.values() for e in epochs])
+    return 0.8 * np.nanmin(rows), 1.25 * np.nanmax(rows)
+
+
+@_styled
+def gradient_norms(histories: dict[str, dict], epochs: list[int], limits: tuple[float, float], source: str) -> Figure:
+    """Gradient norm per layer: one row of panels for each network, one column for each epoch, on one scale.
+
+    The line is the median over the epoch's steps, the band holds nine tenths of them; diamonds are the projections.
+    """
+    shape = (len(histories), len(epochs))
+    size = (11, 3.6 * shape[0]) if shape[1] > 1 else (8, 4.2)
+    figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for row, (name, history) in zip(axes, histories.items(), strict=True):
+        for axis, epoch in zip(row, epochs, strict=True):
+            _gradient_line(axis, epoch_rows(history, "grad_norm", epoch).numpy(), history["layers"], name)
+            axis.set(title=f"{name}, epoch {epoch}", yscale="log", ylim=limits)
+            axis.set_ylabel("L2 norm of the gradient")
+            axis.label_outer()
+    for axis in axes[-1]:
+        _name_layers(axis, history["layers"])
+    return _sign(figure, source)
+
+
+@_styled
+def gradient_comparison(histories: dict[str, dict], epochs: list[int], source: str) -> Figure:
+    """Both networks in one panel: gradient norm (top), and gradient norm times weight norm (bottom), per layer."""
+    figure, axes = plt.subplots(2, len(epochs), figsize=(11, 7), sharex=True, sharey="row")
+    for column, epoch in zip(axes.T, epochs, strict=True):
+        for name, history in histories.items():
+            gradient, weight = (epoch_rows(history, key, epoch).numpy() for key in ("grad_norm", "weight_norm"))
+            _gradient_line(column[0], gradient, history["layers"], name)
+            _gradient_line(column[1], gradient * weight, history["layers"], name)
+        column[0].set(title=f"epoch {epoch}", yscale="log")
+        column[1].set_yscale("log")
+        _name_layers(column[1], history["layers"])
+    axes[0, 0].set_ylabel("gradient norm")
+    axes[1, 0].set_ylabel("gradient norm x weight norm")
+    axes[0, 0].legend(fontsize=9)
+    return _sign(figure, source)
+
+
+def _gradient_line(axis, norms: np.ndarray, layers: list[str], name: str) -> None:
+    x, shortcut, colour = depths(layers), np.array([is_shortcut(layer) for layer in layers]), COLOURS[name]
+    low, middle, high = np.quantile(norms, (0.05, 0.5, 0.95), axis=0)
+    axis.fill_between(x[~shortcut], low[~shortcut], high[~shortcut], color=colour, alpha=0.2, lw=0)
+    axis.plot(x[~shortcut], middle[~shortcut], "o-", color=colour, markersize=4, label=name)
+    axis.plot(x[shortcut], middle[shortcut], "D", color=colour, markersize=6, markerfacecolor="white")
+
+
+def _name_layers(axis, layers: list[str]) -> None:
+    main = [layer for layer in layers if not is_shortcut(layer)]
+    axis.set_xticks(range(1, len(main) + 1), [short_name(layer) for layer in main], rotation=90, fontsize=8)
+
+
+def short_name(layer: str) -> str:
+    """A parameter's name that fits under a tick: "layer3.1.conv2.weight" becomes "3.1.conv2"."""
+    return re.sub(r"^layer", "", layer).removesuffix(".weight").replace("stem.0", "stem")
+
+
+@_styled
+def gradient_heatmap(histories: dict[str, dict], source: str) -> Figure:
+    """log10 gradient norm of every layer at every step, both networks on one colour scale."""
+    main = {n: [i for i, layer in enumerate(h["layers"]) if not is_shortcut(layer)] for n, h in histories.items()}
+    logs = {name: np.log10(h["grad_norm"].numpy()[:, main[name]]).T for name, h in histories.items()}
+    low, high = np.nanquantile(np.concatenate([v.ravel() for v in logs.values()]), (0.002, 0.998))
+    figure, axes = plt.subplots(len(logs), 1, figsize=(11, 3.6 * len(logs)), sharex=True, squeeze=False)
+    for axis, (name, values) in zip(axes[:, 0], logs.items(), strict=True):
+        ends, layers = histories[name]["epoch_ends"], [histories[name]["layers"][i] for i in main[name]]
+        image = axis.imshow(values, aspect="auto", cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
+        axis.set_yticks(range(len(layers)), [short_name(layer) for layer in layers], fontsize=7)
+        axis.set_xticks([end - 0.5 for end in [0, *ends[:-1]]], range(len(ends)))
+        axis.set(title=name)
+        axis.grid(axis="y", visible=False)
+    axes[-1, 0].set_xlabel("epoch (each begins at its tick)")
+    figure.colorbar(image, ax=axes, label="log10 of the gradient norm", pad=0.01)
+    return _sign(figure, source)

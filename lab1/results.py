@@ -1,0 +1,37 @@
+"""The measured numbers of an exercise: kept in images/results.json beside the figures, shown as tables."""
+
+import json
+from pathlib import Path
+
+from lab1.files import atomic
+from lab1.profiles import output_folder
+
+
+def record(part: str, values: dict) -> Path:
+    """Keep the numbers of one part, such as "exercise-2.1", in images/results.json; other parts stay as they are.
+
+    Args:
+        values: numbers, strings, lists and dicts.
+
+    Raises:
+        ValueError: the file is there but is not JSON; it is left alone.
+    """
+    path = output_folder("images") / "results.json"
+    try:
+        results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}): remove it, or restore it from git") from error
+    results[part] = values
+    text = json.dumps(results, indent=2, sort_keys=True) + "\n"
+    with atomic(path) as file:
+        file.write(text.encode())
+    return path
+
+
+def table(header: list[str], rows: list[list]) -> str:
+    """A Markdown table; numbers that are not texts yet are written with three significant digits."""
+
+    def line(cells):
+        return "| " + " | ".join(c if isinstance(c, str) else f"{c:.3g}" for c in cells) + " |"
+
+    return "\n".join([line(header), "|" + " --- |" * len(header), *map(line, rows)])
