@@ -5,11 +5,9 @@
 >>> images, labels = cifar.train.batch([0, 1, 2])  # (3, 3, 32, 32) float32, (3,) int64
 """
 
+import contextlib
 import errno
-import http.client
 import os
-import pickle
-import shutil
 import socket
 import tempfile
 import zipfile
@@ -61,6 +59,8 @@ class ImageSet(torch.utils.data.Dataset):
         if augment and labels.ndim != 1:
             raise ValueError("augment moves the images but not their label maps: use augment=False")
         self.mean, self.std, self.augment, self.masks = tuple(mean), tuple(std), augment, masks
+        if not len(self.mean) == len(self.std) == images.shape[1] or min(self.std) <= 0:
+            raise ValueError(f"images with {images.shape[1]} channels do not go with mean={self.mean}, std={self.std}")
         self.labels = labels.long()
         self.shape = tuple(images.shape[1:])
         self._padding = PADDING if augment else 0
@@ -99,8 +99,12 @@ class ImageSet(torch.utils.data.Dataset):
         return moved
 
     def batch(self, indices, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """The images at `indices`: (B, C, H, W) float32, normalised (and augmented), and their labels, (B,) or maps."""
+        """The images at `indices`: (B, C, H, W) float32, normalised (and augmented), and their labels, (B,) or maps.
+
+        `indices` are integers, or a mask of N booleans.
+        """
         indices = torch.as_tensor(indices)
+        indices = indices.nonzero().squeeze(1) if indices.dtype == torch.bool else indices.long()
         return self._take(indices, *self._draw(len(indices), generator))
 
     def batches(
@@ -132,7 +136,7 @@ class ImageSet(torch.utils.data.Dataset):
         columns = left[:, None] + torch.where(flip[:, None], columns.flip(0), columns)  # (B, W)
         index = rows[:, :, None] * padded_width + columns[:, None, :]  # (B, H, W)
         pixels = self._pixels.view(-1).index_select(0, index.view(-1)).view(len(which), height, width)
-        images = _unpack(pixels, channels).to(torch.float32)
+        images = _unpack(pixels, channels).to(torch.float32, memory_format=torch.contiguous_format)
         return images.sub_(self._shift).mul_(self._scale), self.labels[which]
 
 
@@ -211,11 +215,14 @@ def load(
     if name not in _KNOWN:
         raise ValueError(f"no data set is called {name!r}: choose one of {', '.join(_KNOWN)}")
     folder = Path(folder or os.environ.get("LAB1_DATA") or "data")
-    title, snapshot, arrays, masks = _KNOWN[name].title, folder / f"{name}.npz", None, None
-    if name != "shapes10" and snapshot.exists():
+    title, snapshot, arrays, masks, trouble = _KNOWN[name].title, folder / f"{name}.npz", None, None, ""
+    if name != "shapes10" and os.path.exists(snapshot):  # noqa: PTH110 - Path.exists raises where it may not look
         arrays, source = read_snapshot(snapshot, _KNOWN[name].image_shape), f"{title} (snapshot {snapshot.name})"
     elif name != "shapes10" and download:
-        arrays, source = _torchvision(name, folder), f"{title} (torchvision download)"
+        try:
+            arrays, source = _torchvision(name, folder), f"{title} (torchvision download)"
+        except _NoDownloadError as error:
+            trouble = f"; no download: {error}"
     if arrays is None and name == "mnist":
         arrays, source = read_snapshot(MNIST_SAMPLE, _KNOWN[name].image_shape), "MNIST (built-in sample)"
     elif arrays is None:
@@ -223,7 +230,7 @@ def load(
         arrays, masks = shapes10.train_and_test()
         name = "shapes10"
     dataset = _split(name, source, arrays, masks, num_train, num_test, seed)
-    announce(f"data: {dataset}")
+    announce(f"data: {dataset}{trouble}")
     return dataset
 
 
@@ -232,7 +239,7 @@ def _split(name, source, arrays, masks, num_train, num_test, seed) -> Dataset:
     train_masks, test_masks = masks or (None, None)
     order, test = _stratified_order(y_train, seed)[:num_train], _stratified_order(y_test, seed)[:num_test]
     val, train = order[: len(order) // 10], order[len(order) // 10 :]
-    if min(len(val), len(test)) < 1:
+    if min(len(val), len(test), num_train or 1, num_test or 1) < 1:
         raise ValueError(f"num_train={num_train} and num_test={num_test} leave nothing to validate or test with")
 
     def nchw(images):  # (N, H, W) or (N, H, W, C) -> (N, C, H, W)
@@ -281,14 +288,18 @@ def read_snapshot(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray,
         return DataError(f"{path}: {fault}. A snapshot holds {layout} as {', '.join(keys)}; replace or remove the file")
 
     try:
-        with np.load(path, allow_pickle=False) as snapshot:
-            if missing := [key for key in keys if key not in getattr(snapshot, "files", ())]:
-                raise refuse(f"{', '.join(missing)} missing")
-            arrays = {key: snapshot[key] for key in keys}
-    except PermissionError as error:
-        raise refuse("you may not read this file") from error
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
-        raise refuse(f"not a complete NumPy archive ({error or type(error).__name__})") from error
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is no zip file, or only a part of one")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in keys if key in archive.files}
+    except OSError as error:
+        raise refuse(f"cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # zipfile, zlib and NumPy have a dozen kinds for as many kinds of damage
+        raise refuse(f"not a complete NumPy archive ({str(error) or type(error).__name__})") from error
+    if missing := [key for key in keys if not isinstance(arrays.get(key), np.ndarray)]:
+        raise refuse(f"{', '.join(missing)} missing")
     for split in ("train", "test"):
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
         for key, array in ((f"x_{split}", x), (f"y_{split}", y)):
@@ -305,44 +316,7 @@ def read_snapshot(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray,
     return tuple(arrays[key] for key in keys)
 
 
-def _torchvision(name: str, folder: Path) -> tuple[np.ndarray, ...] | None:
-    """The whole data set by torchvision, downloaded if need be; None where it cannot be had.
-
-    What an interrupted download left behind is removed and fetched again.
-    """
-    import torchvision  # takes a second, and is not needed where there is a snapshot
-
-    kind, leftovers = {
-        "cifar10": (torchvision.datasets.CIFAR10, ("cifar-10-batches-py", "cifar-10-python.tar.gz")),
-        "mnist": (torchvision.datasets.MNIST, ("MNIST",)),
-    }[name]
-    _check_writable(folder)
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # torchvision sets none: a silent network would hang the notebook for ever
-    try:
-        for _ in range(2):
-            try:
-                train, test = (kind(folder, train=part, download=True) for part in (True, False))
-                return _as_uint8(train.data), _as_uint8(train.targets), _as_uint8(test.data), _as_uint8(test.targets)
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-                    raise _unwritable(folder, error) from error
-                reason = error
-            except (RuntimeError, ValueError, EOFError, http.client.HTTPException, pickle.UnpicklingError) as error:
-                reason = error
-            damaged = [folder / part for part in leftovers if (folder / part).exists()]
-            for path in damaged:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            if not damaged:
-                break
-        announce(f"{kind.__name__} could not be downloaded ({str(reason).strip().splitlines()[0][:100]})")
-    finally:
-        socket.setdefaulttimeout(timeout)
-    return None
-
-
-def _as_uint8(values) -> np.ndarray:
-    return np.asarray(values).astype(np.uint8)
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def _unwritable(folder: Path, error: OSError) -> DataError:
@@ -352,8 +326,60 @@ def _unwritable(folder: Path, error: OSError) -> DataError:
     )
 
 
+class _NoDownloadError(Exception):
+    """torchvision cannot get the data; the message says why, in one line."""
+
+
+def _torchvision(name: str, folder: Path) -> tuple[np.ndarray, ...]:
+    """The whole data set by torchvision: from its files in the folder, or else downloaded.
+
+    What an interrupted download left behind is replaced.
+
+    Raises:
+        _NoDownloadError: it can be had in neither way.
+        DataError: the folder would be needed for the download but cannot be written to.
+    """
+    import torchvision  # takes a second, and is not needed where there is a snapshot
+
+    kind, archives, extracted = {
+        "cifar10": (torchvision.datasets.CIFAR10, "cifar-10-python.tar.gz", "cifar-10-batches-py/*"),
+        "mnist": (torchvision.datasets.MNIST, "MNIST/raw/*.gz", "MNIST/*/*[!z]"),
+    }[name]
+
+    def read(download: bool) -> tuple[np.ndarray, ...]:
+        train, test = (kind(folder, train=part, download=download) for part in (True, False))
+        return tuple(_as_uint8(values) for values in (train.data, train.targets, test.data, test.targets))
+
+    with contextlib.suppress(Exception):  # of many kinds: files are not there, or cut off at any point
+        return read(download=False)
+    _check_writable(folder)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # torchvision sets none: a silent network would hang the notebook for ever
+    try:
+        for _ in range(2):
+            try:
+                for file in folder.glob(extracted):  # torchvision checks archives, but not everything that is in them
+                    file.unlink()
+                return read(download=True)
+            except Exception as error:
+                if getattr(error, "errno", None) in _UNWRITABLE:
+                    raise _unwritable(folder, error) from error
+                reason = error
+            if not any(folder.glob(archives)):  # nothing has arrived, so nothing has broken off
+                break
+    finally:
+        socket.setdefaulttimeout(timeout)
+    raise _NoDownloadError((str(reason).strip() or type(reason).__name__).splitlines()[-1][:100])
+
+
+def _as_uint8(values) -> np.ndarray:
+    return np.asarray(values).astype(np.uint8)
+
+
 def _check_writable(folder: Path) -> None:
     try:
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "it is a file")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass

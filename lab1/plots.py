@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from lab1.data import ImageSet
@@ -105,16 +106,18 @@ def initial_gradients(norms: dict, source: str) -> Figure:
             axis.plot(x, np.exp(np.log(seeds).mean(axis=0)), color=colours[depth], label=f"{depth} layers")
             axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colours[depth], alpha=0.2, lw=0)
         axis.set(title=title, yscale="log")
-    figure.supxlabel("place of the layer (0: first convolution, 1: linear layer)")
-    figure.supylabel("L2 norm of the gradient")
-    axes[0, 0].legend(ncols=2, fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("place of the layer (0: first convolution, 1: linear layer)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("L2 norm of the gradient")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=len(all_depths), fontsize=9)
     return _sign(figure, f"{source}; lines: geometric mean over seeds, bands: all seeds")
 
 
 @_styled
 def learning_curves(histories: dict[str, dict], source: str) -> Figure:
     """Loss and accuracy against epochs, for training (dashed) and validation (solid), one colour for each network."""
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
         for name, history in histories.items():
             for part, line in (("train", "--"), ("val", "-")):
@@ -122,11 +125,9 @@ def learning_curves(histories: dict[str, dict], source: str) -> Figure:
                 axis.plot(history["epoch"], history[f"{part}/{quantity}"], line, color=COLOURS[name], label=label)
         axis.set(xlabel="epoch", ylabel="cross-entropy" if quantity == "loss" else "accuracy")
         axis.set_xticks(history["epoch"])
-    axes[0].set_yscale("log")
-    axes[0].yaxis.set_major_formatter("{x:.2g}")
-    axes[0].yaxis.set_minor_formatter("{x:.2g}")
-    axes[1].yaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
-    axes[1].legend(fontsize=9)
+    _log_scale(axes[0])
+    axes[1].yaxis.set_major_formatter(ticker.PercentFormatter(1))
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
     return _sign(figure, source)
 
 
@@ -148,8 +149,8 @@ def gradient_norms(histories: dict[str, dict], epochs: list[int], limits: tuple[
     for row, (name, history) in zip(axes, histories.items(), strict=True):
         for axis, epoch in zip(row, epochs, strict=True):
             _gradient_line(axis, epoch_rows(history, "grad_norm", epoch).numpy(), history["layers"], name)
-            axis.set(title=f"{name}, epoch {epoch}", yscale="log", ylim=limits)
-            axis.set_ylabel("L2 norm of the gradient")
+            _log_scale(axis)
+            axis.set(title=f"{name}, epoch {epoch}", ylim=limits, ylabel="L2 norm of the gradient")
             axis.label_outer()
     for axis in axes[-1]:
         _name_layers(axis, history["layers"])
@@ -165,8 +166,8 @@ def gradient_comparison(histories: dict[str, dict], epochs: list[int], source: s
             gradient, weight = (epoch_rows(history, key, epoch).numpy() for key in ("grad_norm", "weight_norm"))
             _gradient_line(column[0], gradient, history["layers"], name)
             _gradient_line(column[1], gradient * weight, history["layers"], name)
-        column[0].set(title=f"epoch {epoch}", yscale="log")
-        column[1].set_yscale("log")
+        column[0].set(title=f"epoch {epoch}")
+        _log_scale(column[0]), _log_scale(column[1])
         _name_layers(column[1], history["layers"])
     axes[0, 0].set_ylabel("gradient norm")
     axes[1, 0].set_ylabel("gradient norm x weight norm")
@@ -180,6 +181,13 @@ def _gradient_line(axis, norms: np.ndarray, layers: list[str], name: str) -> Non
     axis.fill_between(x[~shortcut], low[~shortcut], high[~shortcut], color=colour, alpha=0.2, lw=0)
     axis.plot(x[~shortcut], middle[~shortcut], "o-", color=colour, markersize=4, label=name)
     axis.plot(x[shortcut], middle[shortcut], "D", color=colour, markersize=6, markerfacecolor="white")
+
+
+def _log_scale(axis) -> None:
+    """A logarithmic y-axis with plain numbers; short ones are labelled between the powers of ten, too."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(ticker.LogFormatter())
+    axis.yaxis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(2, 0.5)))
 
 
 def _name_layers(axis, layers: list[str]) -> None:

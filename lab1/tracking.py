@@ -91,5 +91,5 @@ def _start(**options):
         run.define_metric(f"{prefix}/*", step_metric="epoch")
     for metric, best in _BEST.items():
         run.define_metric(metric, step_metric="epoch", summary=best)
-    print(f"W&B: {run.url or f'offline run in {os.path.relpath(Path(run.dir).parent)}'}")
+    print("W&B:", f"offline run in {os.path.relpath(Path(run.dir).parent)}" if run.offline else run.url)
     return run

@@ -66,7 +66,7 @@ def fit(
         log: called after every epoch with a flat dict of numbers, for example Run.log of lab1.tracking.
 
     Returns:
-        The history: lists with one number an epoch for "epoch", "lr" (after its last step), "train/loss",
+        The history: lists with one number an epoch for "epoch", "lr" (of its last step), "train/loss",
         "train/accuracy", "val/loss", "val/accuracy" (0..1, over examples or over pixels) and "seconds"; and with
         record_gradients the tensors "grad_norm" and "weight_norm" (steps, layers), and "layers" and "epoch_ends". The
         model is left in eval mode with the weights of the last epoch; the checkpoint keeps those and, as "best", the
@@ -105,9 +105,10 @@ def fit(
         if Path(checkpoint).exists() and not retrain:
             last = _resume(Path(checkpoint), config, model, optimizer, scheduler)
     first_epoch = len(last["history"]["epoch"])
-    if log is not None:
-        for i in range(first_epoch):  # a record of the run is complete, whichever session trained it
-            log(_numbers_of_epoch(last["history"], i))
+    for i in range(first_epoch):  # the record of a run is complete, whenever it was trained
+        print(_line(numbers := _numbers_of_epoch(last["history"], i), num_epochs))
+        if log is not None:
+            log(numbers)
 
     bar = tqdm(total=num_epochs * num_steps, initial=first_epoch * num_steps, unit="step", leave=False)
     with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -118,11 +119,13 @@ def fit(
                 logger = GradNormLogger(model, optimizer) if record_gradients else None
                 try:
                     batches = _batches(train, batch_size, device, shuffle=True)
-                    loss, accuracy = _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, bar)
+                    loss, accuracy, last_lr = _train_epoch(
+                        model, batches, optimizer, scheduler, loss_function, autocast, bar
+                    )
                 finally:
                     if logger is not None:
                         logger.close()
-                numbers = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
+                numbers = {"epoch": epoch, "lr": last_lr}
                 numbers |= {"train/loss": loss, "train/accuracy": accuracy}
                 if val is not None:
                     numbers["val/loss"], numbers["val/accuracy"] = evaluate(
@@ -147,8 +150,10 @@ def fit(
     return last["history"]
 
 
-def _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, bar) -> tuple[float, float]:
-    """One step for each batch. Returns mean loss per example and accuracy, as they were while the model learned."""
+def _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, bar) -> tuple[float, float, float]:
+    """One step for each batch. Returns mean loss per example and accuracy as they were while the model learned, and
+    the learning rate of the last step.
+    """
     model.train()
     mean = _RunningMean()
     start = time.perf_counter()
@@ -159,6 +164,7 @@ def _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, 
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        lr = optimizer.param_groups[0]["lr"]
         if scheduler is not None:
             scheduler.step()
         mean.add(loss, logits, targets)
@@ -166,7 +172,7 @@ def _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, 
             loss_so_far, accuracy = mean.result()
             speed = mean.num_examples / (time.perf_counter() - start)
             bar.set_postfix_str(f"loss {loss_so_far:.3f}, accuracy {accuracy:.1%}, {speed:.0f} images/s", refresh=False)
-    return mean.result()
+    return *mean.result(), lr
 
 
 @torch.no_grad()

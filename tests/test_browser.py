@@ -1,0 +1,129 @@
+"""A student's view: a worked notebook, run from top to bottom in a real JupyterLab in a real headless Chromium."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = "Lab1-CNNs-Exercise2.ipynb"
+MINUTES = 8  # for everything together
+SETTINGS = {  # JupyterLab draws every cell, not only the visible ones, and nothing pops up
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+BAR = ".jp-OutputArea-output .widget-hbox:has(.widget-hprogress)"
+RED_BOX = "[data-mime-type='application/vnd.jupyter.stderr']"  # an error, or harmless words on stderr
+SOME = "[...document.querySelectorAll(`{}`)].some(element => /{}/ms.test(element.innerText))"
+
+
+@pytest.fixture
+def page():
+    """A tab of a headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium or Chrome on the PATH")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as p, p.chromium.launch(executable_path=chromium, args=options) as browser:
+        yield browser.new_page(viewport={"width": 1400, "height": 1000})
+
+
+@pytest.fixture
+def jupyterlab(tmp_path):
+    """The address of a copy of the notebook in a JupyterLab of its own, and the folder of that copy."""
+    folder, private = tmp_path / "lab", tmp_path / "jupyter"
+    shutil.copytree(ROOT / "lab1", folder / "lab1", ignore=shutil.ignore_patterns("__pycache__"))
+    notebook = nbformat.read(ROOT / NOTEBOOK, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # committed outputs must not pass for new ones
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, folder / NOTEBOOK)
+    for name, values in SETTINGS.items():
+        file = private / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(values))
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")
+    environment = os.environ | {name: str(private / name) for name in own}
+    environment |= {"JUPYTERLAB_SETTINGS_DIR": str(private / "settings"), "JUPYTER_TOKEN": secrets.token_hex(16)}
+    environment |= {"LAB1_PROFILE": "smoke", "LAB1_OUTPUT": str(folder / "outputs"), "WANDB_MODE": "offline"}
+    environment["LAB1_DATA"] = str(Path(os.environ.get("LAB1_DATA") or ROOT / "data").absolute())
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={folder}"]
+    command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+    command += [f"--NotebookNotary.data_dir={private}"]
+    log = tmp_path / "server.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
+    try:
+        for _ in range(120):
+            assert server.poll() is None, log.read_text()
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK}?token={environment['JUPYTER_TOKEN']}", folder
+    finally:
+        server.terminate()  # so that it ends its kernel, which is not in its process group
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_student_runs_the_notebook_in_jupyterlab(page, jupyterlab, tmp_path):
+    address, folder = jupyterlab
+    end = time.monotonic() + 60 * MINUTES
+    failed = SOME.format(RED_BOX, r"Traceback|^\w*Error\b")
+
+    def wait_for(condition):
+        """Until the JavaScript condition holds; an error in a cell, or the time limit, fails the test."""
+        page.wait_for_function(f"{failed} || {condition}", polling=200, timeout=1000 * max(1, end - time.monotonic()))
+        assert not page.evaluate(failed), page.locator(RED_BOX).all_inner_texts()
+
+    def menu(name, command):
+        page.locator(".lm-MenuBar-item", has_text=re.compile(f"^{name}$")).click()
+        page.locator(f".lm-Menu [data-command='{command}']").click()
+
+    try:
+        page.goto(address)  # "Run All Cells" before the kernel is there would open a dialog
+        wait_for(SOME.format(".jp-StatusBar-TextItem", r"\| Idle$"))
+        menu("Run", "runmenu:run-all")
+
+        wait_for(SOME.format(BAR, "step.*loss"))
+        bar = page.locator(BAR, has_text="step")
+        bar.scroll_into_view_if_needed()
+        assert bar.locator(".progress-bar").is_visible()
+        page.screenshot(path=tmp_path / "training.png")
+
+        wait_for("!" + SOME.format(".jp-CodeCell .jp-InputPrompt", r"\[\D"))  # "[ ]:" and "[*]:" have no number yet
+        outputs = "\n".join(page.locator(".jp-OutputArea-output").all_inner_texts())
+        assert "HBox(children=" not in outputs and "Error displaying widget" not in outputs
+        figures = page.locator(".jp-OutputArea-output img")
+        assert figures.count() >= 6
+        figures.last.scroll_into_view_if_needed()
+        menu("File", "docmanager:save")
+        wait_for("!document.querySelector('.jp-mod-dirty')")
+    finally:
+        page.screenshot(path=tmp_path / "end.png")
+
+    saved = nbformat.read(folder / NOTEBOOK, as_version=4)
+    cells = [cell for cell in saved.cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert len([output for output in outputs if "image/png" in output.get("data", {})]) >= 6

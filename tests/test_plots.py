@@ -1,0 +1,105 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lab1 import ResNet, plots, training
+
+
+@pytest.fixture(scope="module")
+def histories():
+    result = {}
+    images, labels = torch.randn(16, 3, 8, 8), torch.randint(0, 4, (16,))
+    batches = [(images[:8], labels[:8]), (images[8:], labels[8:])]
+    for skip, name in ((True, "with skip connections"), (False, "without skip connections")):
+        model = ResNet((1, 1), num_classes=4, width=4, skip=skip)
+        result[name] = training.fit(model, batches, batches, num_epochs=3, record_gradients=True)
+    return result
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def test_every_figure_names_its_data(histories, tiny):
+    limits = plots.gradient_limits(histories, [0, 2])
+    initial = {(kind, depth): np.ones((3, depth)) for kind in "abcd" for depth in (8, 20)}
+    figures = [
+        plots.learning_curves(histories, "Shapes-10"),
+        plots.gradient_norms(histories, [0, 2], limits, "Shapes-10"),
+        plots.gradient_comparison(histories, [0, 2], "Shapes-10"),
+        plots.gradient_heatmap(histories, "Shapes-10"),
+        plots.initial_gradients(initial, "Shapes-10"),
+        plots.examples(tiny(), tuple("abcd"), "Shapes-10"),
+    ]
+    for figure in figures:
+        assert isinstance(figure, Figure)
+        assert any("Shapes-10" in text.get_text() for text in figure.texts)
+        figure.canvas.draw()
+
+
+def test_gradient_norms_show_the_median_of_the_epoch_by_depth(histories):
+    name = "with skip connections"
+    history = histories[name]
+    figure = plots.gradient_norms({name: history}, [2], plots.gradient_limits(histories, [0, 2]), "")
+    main, projections = figure.axes[0].lines
+    median = training.epoch_rows(history, "grad_norm", 2).numpy()
+    median = np.median(median, axis=0)
+    np.testing.assert_allclose(main.get_ydata(), np.delete(median, 5), rtol=1e-6)
+    np.testing.assert_allclose(projections.get_ydata(), median[5:6], rtol=1e-6)
+    assert main.get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
+    assert projections.get_xdata().tolist() == [4.5]
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def test_panels_share_one_scale(histories):
+    limits = plots.gradient_limits(histories, [0, 2])
+    figure = plots.gradient_norms(histories, [0, 2], limits, "")
+    assert {axis.get_ylim() for axis in figure.axes} == {tuple(limits)}
+    rows = np.concatenate([h["grad_norm"].numpy()[[0, 1, 4, 5]].ravel() for h in histories.values()])
+    assert limits[0] < rows.min() and rows.max() < limits[1]
+
+
+def test_heatmap_is_layers_by_steps_on_one_colour_scale(histories):
+    figure = plots.gradient_heatmap(histories, "")
+    images = [axis.images[0] for axis in figure.axes[:2]]
+    assert [image.get_array().shape for image in images] == [(6, 6), (6, 6)]
+    assert images[0].get_clim() == images[1].get_clim()
+    expected = np.log10(np.delete(histories["with skip connections"]["grad_norm"].numpy(), 5, axis=1)).T
+    np.testing.assert_allclose(images[0].get_array(), expected, rtol=1e-5)
+
+
+def test_denormalise_gives_the_image_back(tiny):
+    data = tiny()
+    shown = plots.denormalise(data.batch([0])[0], data.mean, data.std)
+    np.testing.assert_allclose(shown[0] * 255, data.images[0].permute(1, 2, 0), atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_save_is_whole_or_nothing(tmp_path, name, histories, monkeypatch):
+    path = tmp_path / "new" / name
+    plots.save(plots.learning_curves(histories, ""), path)
+    with Image.open(path) as image:
+        assert image.width > 1000
+    before = path.read_bytes()
+
+    def break_off(file, **options):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    broken = Figure()
+    monkeypatch.setattr(broken, "savefig", break_off)
+    with pytest.raises(OSError, match="disk full"):
+        plots.save(broken, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [name]
+
+
+def test_style_does_not_leak(histories):
+    before = dict(plt.rcParams)
+    plots.learning_curves(histories, "")
+    assert dict(plt.rcParams) == before
