@@ -210,7 +210,7 @@ def load(
 
     Raises:
         ValueError: an unknown name, or counts too small to split.
-        DataError: a snapshot that is damaged or of another layout; a data folder that cannot be written to.
+        DataError: a snapshot that is damaged or of another layout; a data folder that a download cannot be written to.
     """
     if name not in _KNOWN:
         raise ValueError(f"no data set is called {name!r}: choose one of {', '.join(_KNOWN)}")
