@@ -24,8 +24,8 @@ class Profile:
 
 
 PROFILES = {
-    "smoke": Profile("smoke", num_train=35, num_test=20, batch_size=16, num_seeds=2, num_study_images=4),
-    "cpu": Profile("cpu", num_train=2000, num_test=1000, batch_size=128, num_seeds=5, num_study_images=64),
+    "smoke": Profile("smoke", num_train=20, num_test=20, batch_size=9, num_seeds=2, num_study_images=4),
+    "cpu": Profile("cpu", num_train=1500, num_test=1000, batch_size=128, num_seeds=5, num_study_images=64),
     "full": Profile("full", num_train=None, num_test=None, batch_size=128, num_seeds=5, num_study_images=128),
 }
 
