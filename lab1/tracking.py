@@ -1,6 +1,7 @@
 """Weights & Biases, the only file that imports it: online with a login, offline without, never in the way."""
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +31,11 @@ class Run:
 
         def send():
             import wandb
+            from PIL import Image
 
-            self._run.log({f"figures/{name}": wandb.Image(figure)})
+            picture = io.BytesIO()
+            figure.savefig(picture, format="png")  # wandb.Image(figure) would need pyplot to be loaded
+            self._run.log({f"figures/{name}": wandb.Image(Image.open(picture))})
 
         self._try(send)
 
