@@ -19,7 +19,7 @@ from lab1.files import atomic
 from lab1.gradients import is_shortcut
 from lab1.training import epoch_rows
 
-BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#666666"
 COLOURS = {"with skip connections": BLUE, "without skip connections": VERMILION}
 STYLE = {
     "font.size": 11,

@@ -91,22 +91,10 @@ def test_same_seed_gives_bitwise_the_same_losses(tiny):
 
 
 def test_global_random_state_is_left_as_found(tiny):
-    torch.manual_seed(3)
-    expected = torch.rand(3)
-    torch.manual_seed(3)
-    training.fit(small_model_without_seeding(), tiny(), num_epochs=1)
-    torch.manual_seed(3)
+    model, train, val = small_model(), tiny(augment=True), tiny(seed=1)
     state = torch.get_rng_state()
-    training.fit(copy.deepcopy(small_model_without_seeding.model), tiny(augment=True), num_epochs=1)
+    training.fit(model, train, val, num_epochs=1)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(torch.rand(3), expected)
-
-
-def small_model_without_seeding():
-    return copy.deepcopy(small_model_without_seeding.model)
-
-
-small_model_without_seeding.model = small_model()
 
 
 def test_weight_decay_is_for_weights_only(tiny):
