@@ -1,4 +1,4 @@
-"""Where the work runs: the device, whether bf16 pays there, and its name."""
+"""Where the work runs: the device, the number format and memory format that pay there, and its name."""
 
 import os
 import platform
@@ -20,6 +20,11 @@ def gains_from_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in units)
+
+
+def memory_format(device: torch.device, autocast: bool) -> torch.memory_format:
+    """How a model's weights should lie in memory there: channels_last on CPUs, and on a GPU that computes in bf16."""
+    return torch.channels_last if autocast or device.type == "cpu" else torch.preserve_format
 
 
 def hardware() -> str:

@@ -1,5 +1,6 @@
 """One training loop and one evaluation loop, for labels (N,) and for label maps (N, H, W)."""
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lab1 import checkpoints
+from lab1.convolution import MatrixProducts
 from lab1.data import ImageSet
-from lab1.device import default_device, gains_from_bf16
+from lab1.device import default_device, gains_from_bf16, memory_format
 from lab1.gradients import GradNormLogger
 from lab1.profiles import announce
 
@@ -81,8 +83,10 @@ def fit(
         raise ValueError(f"num_epochs={num_epochs} and batch_size={batch_size} must be at least 1, and lr={lr} above 0")
     device = torch.device(device) if device else default_device()
     autocast = gains_from_bf16(device) if autocast is None else autocast
-    announce(f"training on {device.type} in {'bf16 autocast, channels_last' if autocast else 'fp32'}")
-    model.to(device, memory_format=torch.channels_last if autocast else torch.preserve_format)
+    layout = memory_format(device, autocast)
+    precision = f"{'bf16 autocast' if autocast else 'fp32'}{', channels_last' * (layout == torch.channels_last)}"
+    announce(f"training on {device.type} in {precision}")
+    model.to(device, memory_format=layout)
     train, val = (data.to(device) if isinstance(data, ImageSet) else data for data in (train, val))
     num_steps = -(-len(train) // batch_size) if isinstance(train, ImageSet) else len(train)  # an epoch
     if num_steps == 0:
@@ -158,7 +162,7 @@ def _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, 
     mean = _RunningMean()
     start = time.perf_counter()
     for images, targets in batches:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
+        with _fastest(images.device, autocast):
             logits = model(images)
         loss = loss_function(logits.float(), targets)
         optimizer.zero_grad()
@@ -217,7 +221,7 @@ def _predictions(model, data, batch_size, autocast, device) -> Iterator[tuple[Te
     model.to(device).eval()
     try:
         for images, targets in _batches(data, batch_size, device):
-            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            with _fastest(device, autocast):
                 logits = model(images)
             yield logits.float(), targets
     finally:
@@ -233,7 +237,7 @@ def expected_minutes(
     """
     device, batch_size = default_device(), min(batch_size, len(train))
     autocast = gains_from_bf16(device)
-    model = copy.deepcopy(model).to(device, memory_format=torch.channels_last if autocast else torch.preserve_format)
+    model = copy.deepcopy(model).to(device, memory_format=memory_format(device, autocast))
     batch = [next(train.to(device).batches(batch_size))]
     optimizer = _sgd(model, lr=0.1, momentum=0.9, weight_decay=5e-4)
     for _ in range(2):  # the first step sets things up and is not counted
@@ -241,6 +245,14 @@ def expected_minutes(
         _train_epoch(model, batch, optimizer, None, F.cross_entropy, autocast, tqdm(disable=True))
         seconds = time.perf_counter() - start
     return runs * num_epochs * (len(train) + len(val) / 4) * seconds / batch_size / 60
+
+
+@contextlib.contextmanager
+def _fastest(device: torch.device, autocast: bool) -> Iterator[None]:
+    """How a model is called: in bf16 where that is wanted, and on the CPU with convolutions as they are fastest."""
+    products = MatrixProducts() if device.type == "cpu" else contextlib.nullcontext()
+    with products, torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        yield
 
 
 class _RunningMean:
