@@ -1,4 +1,4 @@
-"""The measured numbers of an exercise: kept in images/results.json beside the figures, shown as tables."""
+"""Measured numbers: kept as JSON, those of the exercises in images/results.json beside the figures; shown as tables."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,14 @@ from lab1.profiles import output_folder
 
 
 def record(part: str, values: dict) -> Path:
-    """Keep the numbers of one part, such as "exercise-2.1", in images/results.json; other parts stay as they are.
+    """Keep the numbers of one part, such as "exercise-2.1", in images/results.json; see `update`."""
+    path = output_folder("images") / "results.json"
+    update(path, part, values)
+    return path
+
+
+def update(path: Path, part: str, values: dict) -> None:
+    """Write the values under the name `part` into a JSON file; its other parts stay as they are.
 
     Args:
         values: numbers, strings, lists and dicts.
@@ -16,7 +23,6 @@ def record(part: str, values: dict) -> Path:
     Raises:
         ValueError: the file is there but is not JSON; it is left alone.
     """
-    path = output_folder("images") / "results.json"
     try:
         results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except json.JSONDecodeError as error:
@@ -25,7 +31,6 @@ def record(part: str, values: dict) -> Path:
     text = json.dumps(results, indent=2, sort_keys=True) + "\n"
     with atomic(path) as file:
         file.write(text.encode())
-    return path
 
 
 def table(header: list[str], rows: list[list]) -> str:

@@ -7,6 +7,7 @@ python tools/readme_tables.py --check   only say (and exit 1) if that would chan
 import argparse
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -14,38 +15,46 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.__main__ import markdown  # noqa: E402
+from benchmarks.time_to_accuracy import share_of_time  # noqa: E402
 from lab1.files import atomic  # noqa: E402
 from lab1.results import table  # noqa: E402
 
 WITH, WITHOUT = "with skip connections", "without skip connections"
+QUANTITIES = {"loss": ".3f", "accuracy": ".1%"}
 
 
 def exercise_2_1(results: dict) -> str:
     r = results["exercise-2.1"]
-    rows = [
-        [title, *(text.format(*(r["curves"][name][key][-1] for key in keys)) for name in (WITH, WITHOUT))]
-        for title, text, keys in (
-            ("training loss, accuracy (epoch 10)", "{:.3f}, {:.1%}", ("train/loss", "train/accuracy")),
-            ("validation loss, accuracy (epoch 10)", "{:.3f}, {:.1%}", ("val/loss", "val/accuracy")),
-        )
-    ]
-    test = [r["test"][name] for name in (WITH, WITHOUT)]
-    rows += [
-        ["test accuracy [95% interval]", *(f"{t['accuracy']:.1%} [{t['low']:.1%}, {t['high']:.1%}]" for t in test)]
-    ]
+    rows = []
+    for part, title in (("train", "training"), ("val", "validation")):
+        last = {q: [[h[f"{part}/{q}"][-1] for h in r["curves"][n]] for n in (WITH, WITHOUT)] for q in QUANTITIES}
+        for quantity, form in QUANTITIES.items():
+            rows += [[f"{title} {quantity} (epoch 10)", *(mean_and_spread(v, form) for v in last[quantity])]]
+    test = [[t["accuracy"] for t in r["test"][name]] for name in (WITH, WITHOUT)]
+    rows += [["test accuracy", *(mean_and_spread(v, ".1%") for v in test)]]
+    for seed, both in enumerate(zip(*(r["test"][name] for name in (WITH, WITHOUT)), strict=True)):
+        cells = [f"{t['accuracy']:.1%} [{t['low']:.1%}, {t['high']:.1%}]" for t in both]
+        rows += [[f"test accuracy [95% interval], seed {seed}", *cells]]
     for quantity in ("gradient", "gradient x weight"):
-        for way in ("across layers", "from step to step"):
+        for i, way in enumerate(("across layers", "from step to step")):
             for epoch in (0, 10):
-                spreads = [r["spread"][f"{name}, {quantity}, epoch {epoch}"][way] for name in (WITH, WITHOUT)]
-                rows += [[f"spread of log10 norm {way}, {quantity}, epoch {epoch}", *(f"{s:.3f}" for s in spreads)]]
-    minutes = " and ".join(f"{r['minutes'][name]:.0f}" for name in (WITH, WITHOUT))
-    paired = r["paired"]
-    return (
-        f"Data: {r['data']}. Hardware: {r['hardware']}; training took {minutes} minutes. Budget `{r['profile']}`, one "
-        f"seed. Of the test images, {paired['only_skip']} were right only with skip connections and "
-        f"{paired['only_plain']} only without (exact McNemar test: p = {paired['p']:.2g}).\n\n"
-        + table(["ResNet18", WITH, WITHOUT], rows)
+                spreads = [[s[i] for s in r["spread"][f"{n}, {quantity}, epoch {epoch}"]] for n in (WITH, WITHOUT)]
+                title = f"spread of log10 norm {way}, {quantity}, epoch {epoch}"
+                rows += [[title, *(mean_and_spread(s, ".3f") for s in spreads)]]
+    minutes = statistics.mean(m for name in (WITH, WITHOUT) for m in r["minutes"][name])
+    pairs = ", ".join(f"{p['only_skip']} against {p['only_plain']} (p = {p['p']:.2g})" for p in r["paired"])
+    made = (
+        f"Data: {r['data']}. Hardware: {r['hardware']}; a training took {minutes:.0f} minutes. Budget `{r['profile']}`"
     )
+    tests = "Test images that only one network of a pair gets right, with against without skip connections"
+    return f"{made}, {r['seeds']} seeds: mean ± standard deviation. {tests} (exact McNemar test): {pairs}.\n\n" + table(
+        ["ResNet18", WITH, WITHOUT], rows
+    )
+
+
+def mean_and_spread(values: list[float], form: str) -> str:
+    mean = f"{statistics.mean(values):{form}}"
+    return f"{mean} ± {statistics.stdev(values):{form}}" if len(values) > 1 else mean
 
 
 def growth(results: dict) -> str:
@@ -60,7 +69,46 @@ def growth(results: dict) -> str:
 
 
 def benchmarks(measured: dict) -> str:
-    return f"{measured['hardware']}, PyTorch {measured['torch']}, {measured['date']}.\n\n{markdown(measured['rows'])}"
+    return f"{_conditions(measured['comparisons'])}\n\n{markdown(measured['comparisons']['rows'])}"
+
+
+def time_to_accuracy(measured: dict) -> str:
+    m = measured["time_to_accuracy"]
+    rows = []
+    for seed, curves in m["seeds"].items():
+        minutes, target = curves["the usual script"][-1]
+        share = share_of_time(curves)
+        ours = ["not reached", "-"] if share is None else [f"{share * minutes:.1f}", f"{share:.2f}"]
+        rows += [[seed, f"{target:.1%}", f"{minutes:.1f}", *ours, f"{curves['fit'][-1][1]:.1%}"]]
+    header = [
+        "seed",
+        "the script's accuracy",
+        "its minutes",
+        "fit's minutes until then",
+        "share",
+        "fit's last accuracy",
+    ]
+    recipe = ", ".join(f"{key}={value}" for key, value in m["recipe"].items())
+    return f"{_conditions(m)} {m['data']}. `fit({recipe})`.\n\n{table(header, rows)}"
+
+
+def cost(measured: dict) -> str:
+    m = measured["growth"]
+    rows = []
+    for name, points in m["points"].items():
+        for point in points:
+            rows += [[name, str(point[name]), f"{point['seconds']:.1f}", f"{point['megabytes']:.0f}"]]
+    steps = m["steps"]
+    grown, logged = (f"{steps[key]:.1f} MB" for key in ("megabytes grown", "megabytes logged"))
+    return (
+        f"{_conditions(m)} Over {steps['steps']:,} recorded steps in ten epochs the process grew by {grown} after the "
+        f"first epoch; {logged} of that are the numbers recorded.\n\n"
+        + table(["what is doubled", "size", "seconds an epoch", "MB that fit adds"], rows)
+    )
+
+
+def _conditions(m: dict) -> str:
+    return f"{m['hardware']}, PyTorch {m['torch']}, {m['date']}."
 
 
 def main() -> int:
@@ -70,6 +118,7 @@ def main() -> int:
     results = json.loads((ROOT / "images/results.json").read_text())
     measured = json.loads((ROOT / "benchmarks/results.json").read_text())
     parts = {"exercise-2.1": exercise_2_1(results), "growth": growth(results), "benchmarks": benchmarks(measured)}
+    parts |= {"time-to-accuracy": time_to_accuracy(measured), "cost": cost(measured)}
     path = ROOT / "README.md"
     before = text = path.read_text(encoding="utf-8")
     for name, part in parts.items():

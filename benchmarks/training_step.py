@@ -1,0 +1,95 @@
+"""A training step and an evaluation pass of ResNet18: the usual script's, and `fit`'s and `evaluate`'s."""
+
+import contextlib
+import copy
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
+
+from benchmarks.harness import Row, compare, interleave
+from benchmarks.usual_script import UsualScript
+from lab1 import data, training
+from lab1.device import default_device, gains_from_bf16, memory_format
+
+USUAL = "the usual script"
+
+
+class Step:
+    """A step as `fit` takes it, of a copy of the model; calling it returns the loss. `within`: a context around it."""
+
+    def __init__(self, batch, model: nn.Module, within=contextlib.nullcontext):
+        device = batch[0].device
+        self.batch, self.within, self.autocast = batch, within, gains_from_bf16(device)
+        self.model = copy.deepcopy(model).to(device, memory_format=memory_format(device, self.autocast))
+        self.optimizer = training._sgd(self.model, lr=0.1, momentum=0.9, weight_decay=5e-4)
+
+    def __call__(self) -> float:
+        bar, loss_function = tqdm(disable=True), F.cross_entropy
+        with self.within():
+            return training._train_epoch(
+                self.model, [self.batch], self.optimizer, None, loss_function, self.autocast, bar
+            )[0]
+
+
+def without_matrix_products():
+    return mock.patch.object(training, "MatrixProducts", contextlib.nullcontext)
+
+
+def run(quick: bool) -> list[Row]:
+    """On a device that gains from bf16 there are rows for what bf16 and what the matrix products contribute."""
+    device = default_device()
+    precision = torch.bfloat16 if gains_from_bf16(device) else torch.float32
+    cifar = data.load("cifar10", num_train=1280 if quick else None)
+    batch = tuple(t.to(device) for t in cifar.train.batch(range(32 if quick else 128)))
+    script = UsualScript(cifar.train, cifar.val, device)
+    arms = {USUAL: lambda: script.step(*batch), "fit": Step(batch, script.model)}
+    on_cpu = device.type == "cpu" and precision == torch.bfloat16
+    if on_cpu:
+        arms["fit, no matrix products"] = Step(batch, script.model, within=without_matrix_products)
+    losses = [arm() for arm in arms.values()]  # the first step, from equal weights
+    assert max(losses) - min(losses) < (1e-3 if precision == torch.float32 else 0.05), losses
+
+    product = torch.randn(2048, 2048, device=device, dtype=precision)
+    times = interleave({"product": lambda: product @ product, **arms}, 3 if quick else 9)
+    flops = _flops(lambda: F.cross_entropy(script.model(batch[0]), batch[1]).backward())
+    bound = _arithmetic(times, "fit", flops, product)
+    title = f"a training step of ResNet18, batch of {len(batch[0])}"
+    rows = [compare(title, times, arm, "fit", bound) for arm in arms if arm != "fit"]
+    if on_cpu:
+        rows.append(compare(title, times, USUAL, "fit, no matrix products", "arithmetic, see above"))
+    return rows + _evaluation(script, arms["fit"].model, cifar.val, product, quick)
+
+
+def _evaluation(script, model: nn.Module, val: data.ImageSet, product: torch.Tensor, quick: bool) -> list[Row]:
+    model.load_state_dict(script.model.state_dict())
+    found = {}
+
+    def evaluate(name, **options):
+        found[name] = training.evaluate(model, val, **options)[1]
+
+    arms = {"product": lambda: product @ product, "evaluate": lambda: evaluate("evaluate")}
+    arms[USUAL] = lambda: found.update({USUAL: script.accuracy()})
+    if product.dtype == torch.bfloat16:
+        arms["evaluate, fp32"] = lambda: evaluate("evaluate, fp32", autocast=False)
+    times = interleave(arms, 3 if quick else 9)
+    assert max(found.values()) - min(found.values()) < 0.02, found  # the same accuracy
+
+    flops = len(val) * _flops(lambda: model.eval()(next(val.batches(1))[0].to(product.device)))
+    bound = _arithmetic(times, "evaluate", flops, product)
+    title = f"evaluating ResNet18 on {len(val)} images"
+    return [compare(title, times, arm, "evaluate", bound) for arm in arms if arm not in ("product", "evaluate")]
+
+
+def _arithmetic(times: dict, arm: str, flops: int, product: torch.Tensor) -> str:
+    share = compare("", times, "product", arm, "").ratio * flops / _flops(lambda: product @ product)
+    return f"arithmetic: {share:.0%} of the FLOP/s of a large {str(product.dtype)[6:]} matrix product"
+
+
+def _flops(function) -> int:
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
