@@ -114,61 +114,75 @@ def initial_gradients(norms: dict, source: str) -> Figure:
     return _sign(figure, f"{source}; lines: geometric mean over seeds, bands: all seeds")
 
 
+Histories = dict[str, list[dict]]  # the name of a network -> the histories of its trainings, one a seed
+
+
 @_styled
-def learning_curves(histories: dict[str, dict], source: str) -> Figure:
-    """Loss and accuracy against epochs, for training (dashed) and validation (solid), one colour for each network."""
+def learning_curves(histories: Histories, source: str) -> Figure:
+    """Loss and accuracy against epochs, for training (dashed) and validation (solid), one colour for each network.
+
+    The line is the mean over the seeds, the band holds all of them.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
-        for name, history in histories.items():
+        for name, seeds in histories.items():
             for part, line in (("train", "--"), ("val", "-")):
                 label = f"{name}, {'training' if part == 'train' else 'validation'}"
-                axis.plot(history["epoch"], history[f"{part}/{quantity}"], line, color=COLOURS[name], label=label)
+                epochs, values = seeds[0]["epoch"], np.array([history[f"{part}/{quantity}"] for history in seeds])
+                axis.plot(epochs, values.mean(axis=0), line, color=COLOURS[name], label=label)
+                axis.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=COLOURS[name], alpha=0.15, lw=0)
         axis.set(xlabel="epoch", ylabel="cross-entropy" if quantity == "loss" else "accuracy")
-        axis.set_xticks(history["epoch"])
+        axis.set_xticks(epochs)
     _log_scale(axes[0])
     axes[1].yaxis.set_major_formatter(ticker.PercentFormatter(1))
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
     return _sign(figure, source)
 
 
-def gradient_limits(histories: dict[str, dict], epochs: list[int]) -> tuple[float, float]:
+def _steps(seeds: list[dict], key: str, epoch: int) -> np.ndarray:
+    """The rows of one epoch, (steps of all seeds, layers)."""
+    return np.concatenate([epoch_rows(history, key, epoch).numpy() for history in seeds])
+
+
+def gradient_limits(histories: Histories, epochs: list[int]) -> tuple[float, float]:
     """Limits of a logarithmic axis that shows the gradient norms of all these networks and epochs."""
-    rows = np.concatenate([epoch_rows(h, "grad_norm", e).numpy().ravel() for h in histories.values() for e in epochs])
-    return 0.8 * np.nanmin(rows), 1.25 * np.nanmax(rows)
+    norms = np.concatenate([_steps(seeds, "grad_norm", e).ravel() for seeds in histories.values() for e in epochs])
+    return 0.8 * np.nanmin(norms), 1.25 * np.nanmax(norms)
 
 
 @_styled
-def gradient_norms(histories: dict[str, dict], epochs: list[int], limits: tuple[float, float], source: str) -> Figure:
+def gradient_norms(histories: Histories, epochs: list[int], limits: tuple[float, float], source: str) -> Figure:
     """Gradient norm per layer: one row of panels for each network, one column for each epoch, on one scale.
 
-    The line is the median over the epoch's steps, the band holds nine tenths of them; diamonds are the projections.
+    The line is the median over the epoch's steps of all seeds, the band holds nine tenths of them; diamonds are the
+    projections.
     """
     shape = (len(histories), len(epochs))
     size = (11, 3.6 * shape[0]) if shape[1] > 1 else (8, 4.2)
     figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey=True, squeeze=False)
-    for row, (name, history) in zip(axes, histories.items(), strict=True):
+    for row, (name, seeds) in zip(axes, histories.items(), strict=True):
         for axis, epoch in zip(row, epochs, strict=True):
-            _gradient_line(axis, epoch_rows(history, "grad_norm", epoch).numpy(), history["layers"], name)
+            _gradient_line(axis, _steps(seeds, "grad_norm", epoch), seeds[0]["layers"], name)
             _log_scale(axis)
             axis.set(title=f"{name}, epoch {epoch}", ylim=limits, ylabel="L2 norm of the gradient")
             axis.label_outer()
     for axis in axes[-1]:
-        _name_layers(axis, history["layers"])
+        _name_layers(axis, seeds[0]["layers"])
     return _sign(figure, source)
 
 
 @_styled
-def gradient_comparison(histories: dict[str, dict], epochs: list[int], source: str) -> Figure:
+def gradient_comparison(histories: Histories, epochs: list[int], source: str) -> Figure:
     """Both networks in one panel: gradient norm (top), and gradient norm times weight norm (bottom), per layer."""
     figure, axes = plt.subplots(2, len(epochs), figsize=(11, 7), sharex=True, sharey="row")
     for column, epoch in zip(axes.T, epochs, strict=True):
-        for name, history in histories.items():
-            gradient, weight = (epoch_rows(history, key, epoch).numpy() for key in ("grad_norm", "weight_norm"))
-            _gradient_line(column[0], gradient, history["layers"], name)
-            _gradient_line(column[1], gradient * weight, history["layers"], name)
+        for name, seeds in histories.items():
+            gradient, weight = (_steps(seeds, key, epoch) for key in ("grad_norm", "weight_norm"))
+            _gradient_line(column[0], gradient, seeds[0]["layers"], name)
+            _gradient_line(column[1], gradient * weight, seeds[0]["layers"], name)
         column[0].set(title=f"epoch {epoch}")
         _log_scale(column[0]), _log_scale(column[1])
-        _name_layers(column[1], history["layers"])
+        _name_layers(column[1], seeds[0]["layers"])
     axes[0, 0].set_ylabel("gradient norm")
     axes[1, 0].set_ylabel("gradient norm x weight norm")
     axes[0, 0].legend(fontsize=9)
@@ -184,10 +198,17 @@ def _gradient_line(axis, norms: np.ndarray, layers: list[str], name: str) -> Non
 
 
 def _log_scale(axis) -> None:
-    """A logarithmic y-axis with plain numbers; short ones are labelled between the powers of ten, too."""
+    """A logarithmic y-axis with plain numbers (0.6, not 6e-01); short ones are labelled between powers of ten, too."""
     axis.set_yscale("log")
-    axis.yaxis.set_major_formatter(ticker.LogFormatter())
-    axis.yaxis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(2, 0.5)))
+    axis.yaxis.set_major_formatter(_PlainLogFormatter())
+    axis.yaxis.set_minor_formatter(_PlainLogFormatter(minor_thresholds=(2, 0.5)))
+
+
+class _PlainLogFormatter(ticker.LogFormatter):
+    """Which ticks are labelled is LogFormatter's choice."""
+
+    def __call__(self, value, position=None) -> str:
+        return super().__call__(value, position) and f"{value:g}"
 
 
 def _name_layers(axis, layers: list[str]) -> None:
@@ -201,14 +222,15 @@ def short_name(layer: str) -> str:
 
 
 @_styled
-def gradient_heatmap(histories: dict[str, dict], source: str) -> Figure:
-    """log10 gradient norm of every layer at every step, both networks on one colour scale."""
-    main = {n: [i for i, layer in enumerate(h["layers"]) if not is_shortcut(layer)] for n, h in histories.items()}
-    logs = {name: np.log10(h["grad_norm"].numpy()[:, main[name]]).T for name, h in histories.items()}
+def gradient_heatmap(histories: Histories, source: str) -> Figure:
+    """log10 gradient norm of every layer at every step of the first seed, both networks on one colour scale."""
+    first = {name: seeds[0] for name, seeds in histories.items()}
+    main = {n: [i for i, layer in enumerate(h["layers"]) if not is_shortcut(layer)] for n, h in first.items()}
+    logs = {name: np.log10(h["grad_norm"].numpy()[:, main[name]]).T for name, h in first.items()}
     low, high = np.nanquantile(np.concatenate([v.ravel() for v in logs.values()]), (0.002, 0.998))
     figure, axes = plt.subplots(len(logs), 1, figsize=(11, 3.6 * len(logs)), sharex=True, squeeze=False)
     for axis, (name, values) in zip(axes[:, 0], logs.items(), strict=True):
-        ends, layers = histories[name]["epoch_ends"], [histories[name]["layers"][i] for i in main[name]]
+        ends, layers = first[name]["epoch_ends"], [first[name]["layers"][i] for i in main[name]]
         image = axis.imshow(values, aspect="auto", cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
         axis.set_yticks(range(len(layers)), [short_name(layer) for layer in layers], fontsize=7)
         axis.set_xticks([end - 0.5 for end in [0, *ends[:-1]]], range(len(ends)))

@@ -19,14 +19,15 @@ class Profile:
     num_train: int | None  # CIFAR-10 images to train and validate with
     num_test: int | None  # CIFAR-10 images to test with
     batch_size: int
-    num_seeds: int  # repetitions of a study that is repeated
+    num_seeds: int  # repetitions of a study that takes seconds
+    num_trainings: int  # repetitions of a training
     num_study_images: int  # images in the one batch of the study at initialisation
 
 
 PROFILES = {
-    "smoke": Profile("smoke", num_train=20, num_test=20, batch_size=9, num_seeds=2, num_study_images=4),
-    "cpu": Profile("cpu", num_train=1500, num_test=1000, batch_size=128, num_seeds=5, num_study_images=64),
-    "full": Profile("full", num_train=None, num_test=None, batch_size=128, num_seeds=5, num_study_images=128),
+    "smoke": Profile("smoke", 20, 20, batch_size=9, num_seeds=2, num_trainings=1, num_study_images=4),
+    "cpu": Profile("cpu", 1500, 1000, batch_size=128, num_seeds=5, num_trainings=1, num_study_images=64),
+    "full": Profile("full", None, None, batch_size=128, num_seeds=5, num_trainings=3, num_study_images=128),
 }
 
 

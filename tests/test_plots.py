@@ -14,8 +14,10 @@ def histories():
     images, labels = torch.randn(16, 3, 8, 8), torch.randint(0, 4, (16,))
     batches = [(images[:8], labels[:8]), (images[8:], labels[8:])]
     for skip, name in ((True, "with skip connections"), (False, "without skip connections")):
-        model = ResNet((1, 1), num_classes=4, width=4, skip=skip)
-        result[name] = training.fit(model, batches, batches, num_epochs=3, record_gradients=True)
+        result[name] = []
+        for seed in range(2):
+            model = ResNet((1, 1), num_classes=4, width=4, skip=skip)
+            result[name] += [training.fit(model, batches, batches, num_epochs=3, record_gradients=True, seed=seed)]
     return result
 
 
@@ -42,13 +44,29 @@ def test_every_figure_names_its_data(histories, tiny):
         figure.canvas.draw()
 
 
+def test_learning_curves_show_mean_and_range_of_the_seeds(histories):
+    loss = plots.learning_curves(histories, "").axes[0]
+    training_loss = np.array([history["train/loss"] for history in histories["with skip connections"]])
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), training_loss.mean(axis=0))
+    low, high = loss.collections[0].get_datalim(loss.transData).intervaly
+    np.testing.assert_allclose([low, high], [training_loss.min(), training_loss.max()])
+
+
+def test_logarithmic_axes_have_plain_numbers(histories):
+    loss = plots.learning_curves(histories, "").axes[0]
+    loss.set_ylim(0.5, 3)
+    loss.figure.canvas.draw()
+    labels = [text.get_text() for text in loss.get_yticklabels(which="both")]
+    assert {"0.6", "1", "2"} <= set(labels)
+    assert not any("e" in label for label in labels)
+
+
 def test_gradient_norms_show_the_median_of_the_epoch_by_depth(histories):
     name = "with skip connections"
-    history = histories[name]
-    figure = plots.gradient_norms({name: history}, [2], plots.gradient_limits(histories, [0, 2]), "")
+    figure = plots.gradient_norms({name: histories[name]}, [2], plots.gradient_limits(histories, [0, 2]), "")
     main, projections = figure.axes[0].lines
-    median = training.epoch_rows(history, "grad_norm", 2).numpy()
-    median = np.median(median, axis=0)
+    rows = [training.epoch_rows(history, "grad_norm", 2).numpy() for history in histories[name]]
+    median = np.median(np.concatenate(rows), axis=0)
     np.testing.assert_allclose(main.get_ydata(), np.delete(median, 5), rtol=1e-6)
     np.testing.assert_allclose(projections.get_ydata(), median[5:6], rtol=1e-6)
     assert main.get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
@@ -60,7 +78,7 @@ def test_panels_share_one_scale(histories):
     limits = plots.gradient_limits(histories, [0, 2])
     figure = plots.gradient_norms(histories, [0, 2], limits, "")
     assert {axis.get_ylim() for axis in figure.axes} == {tuple(limits)}
-    rows = np.concatenate([h["grad_norm"].numpy()[[0, 1, 4, 5]].ravel() for h in histories.values()])
+    rows = np.stack([h["grad_norm"].numpy()[[0, 1, 4, 5], i] for s in histories.values() for h in s for i in range(6)])
     assert limits[0] < rows.min() and rows.max() < limits[1]
 
 
@@ -69,7 +87,7 @@ def test_heatmap_is_layers_by_steps_on_one_colour_scale(histories):
     images = [axis.images[0] for axis in figure.axes[:2]]
     assert [image.get_array().shape for image in images] == [(6, 6), (6, 6)]
     assert images[0].get_clim() == images[1].get_clim()
-    expected = np.log10(np.delete(histories["with skip connections"]["grad_norm"].numpy(), 5, axis=1)).T
+    expected = np.log10(np.delete(histories["with skip connections"][0]["grad_norm"].numpy(), 5, axis=1)).T
     np.testing.assert_allclose(images[0].get_array(), expected, rtol=1e-5)
 
 
