@@ -19,7 +19,7 @@ USUAL = "the usual script"
 
 
 class Step:
-    """A step as `fit` takes it, of a copy of the model; calling it returns the loss. `within`: a context around it."""
+    """Steps as `fit` takes them, of a copy of the model; a call returns the mean loss. `within`: a context around."""
 
     def __init__(self, batch, model: nn.Module, within=contextlib.nullcontext):
         device = batch[0].device
@@ -27,11 +27,11 @@ class Step:
         self.model = copy.deepcopy(model).to(device, memory_format=memory_format(device, self.autocast))
         self.optimizer = training._sgd(self.model, lr=0.1, momentum=0.9, weight_decay=5e-4)
 
-    def __call__(self) -> float:
-        bar, loss_function = tqdm(disable=True), F.cross_entropy
+    def __call__(self, num_steps: int = 1) -> float:
+        batches, bar = [self.batch] * num_steps, tqdm(disable=True)
         with self.within():
             return training._train_epoch(
-                self.model, [self.batch], self.optimizer, None, loss_function, self.autocast, bar
+                self.model, batches, self.optimizer, None, F.cross_entropy, self.autocast, bar
             )[0]
 
 

@@ -25,9 +25,15 @@ class Profile:
 
 
 PROFILES = {
-    "smoke": Profile("smoke", 20, 20, batch_size=9, num_seeds=2, num_trainings=1, num_study_images=4),
-    "cpu": Profile("cpu", 1500, 1000, batch_size=128, num_seeds=5, num_trainings=1, num_study_images=64),
-    "full": Profile("full", None, None, batch_size=128, num_seeds=5, num_trainings=3, num_study_images=128),
+    "smoke": Profile(
+        "smoke", num_train=20, num_test=20, batch_size=9, num_seeds=2, num_trainings=1, num_study_images=4
+    ),
+    "cpu": Profile(
+        "cpu", num_train=1500, num_test=1000, batch_size=128, num_seeds=5, num_trainings=1, num_study_images=64
+    ),
+    "full": Profile(
+        "full", num_train=None, num_test=None, batch_size=128, num_seeds=5, num_trainings=1, num_study_images=128
+    ),
 }
 
 
