@@ -100,7 +100,7 @@ def cost(measured: dict) -> str:
     steps = m["steps"]
     grown, logged = (f"{steps[key]:.1f} MB" for key in ("megabytes grown", "megabytes logged"))
     return (
-        f"{_conditions(m)} Of {steps['steps']:,} recorded steps in ten epochs: after the first epoch the process grew by "
+        f"{_conditions(m)} {steps['steps']:,} recorded steps in ten epochs: after the first epoch the process grew by "
         f"{grown}; what it recorded from then on takes {logged}.\n\n"
         + table(["what is doubled", "size", "seconds an epoch", "MB that fit adds"], rows)
     )
