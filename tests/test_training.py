@@ -67,7 +67,8 @@ def test_numbers_equal_those_of_a_loop_written_out(tiny):
             right += (logits.argmax(1) == labels).sum().item()
         assert history["train/loss"][epoch] == pytest.approx(total / 48, rel=1e-6)
         assert history["train/accuracy"][epoch] == pytest.approx(right / 48)
-    assert states_equal(model, twin)
+    for ours, theirs in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)  # the memory format changes the rounding
     assert history["lr"] == [0.05, 0.05]
 
 
