@@ -21,11 +21,6 @@ from lab1.device import default_device, hardware
 
 BASE = {"images": 256, "blocks": 1, "width": 16}  # CIFAR ResNet: 6 * blocks + 2 layers
 DOUBLINGS = 4  # points: 1, 2, 4, 8 times the base
-EXPECTED = {
-    "images": "time doubles; memory grows by the images alone (4 bytes a pixel)",
-    "blocks": "time and memory double with the blocks: each keeps its activations",
-    "width": "memory doubles (activations), time grows up to four times (channels in x channels out)",
-}
 NUM_STEPS = 10_000
 
 
@@ -112,7 +107,6 @@ def main() -> None:
         for before, after in zip(measured[name], measured[name][1:], strict=False):
             ratios = ", ".join(f"{q} x {after[q] / before[q]:.2f}" for q in ("seconds", "megabytes"))
             print(f"{name} {before[name]} -> {after[name]}: {ratios}")
-        print(f"  expected: {EXPECTED[name]}")
     steps = long_run()
     print(steps)
     record("growth", {"points": measured, "steps": steps})

@@ -22,7 +22,7 @@ OUTPUT, INPUT_GRADIENT, KERNEL_GRADIENT = "output", "input gradient", "kernel gr
 
 
 def faster_as_products(dtype: torch.dtype, kernel_size: int, stride: int, width: int) -> set[str]:
-    """The passes of a convolution with that output width that are matrix products, from timings on x86 CPUs.
+    """The passes of a convolution with that output width that are matrix products, for a CPU with AMX.
 
     A strided 1x1 convolution, a projection, is one in any case: it only looks at every other pixel, and oneDNN has
     computed wrong kernel gradients for it when there are few channels (oneDNN issue 6035).
