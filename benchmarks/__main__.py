@@ -2,7 +2,7 @@
 
 import argparse
 
-from benchmarks import data_pipeline, gradient_logging, training_step
+from benchmarks import data_pipeline, gradient_logging, segmentation, training_step
 from benchmarks.harness import FOLDER, record
 from lab1.device import hardware
 from lab1.results import table
@@ -30,9 +30,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="smaller batches and fewer repetitions, under 3 minutes")
     quick = parser.parse_args().quick
     rows = [row._asdict() for module in MODULES for row in module.run(quick)]
+    costs = segmentation.run(quick)
     path = FOLDER.parent / "outputs/benchmarks.json" if quick else FOLDER / "results.json"
     record("comparisons", {"rows": rows}, path)
-    print(f"\n{hardware()}\n\n{markdown(rows)}\n\n{path.relative_to(FOLDER.parent)}")
+    record("segmentation", {"rows": costs}, path)
+    tables = f"{markdown(rows)}\n\n{segmentation.markdown(costs)}"
+    print(f"\n{hardware()}\n\n{tables}\n\n{path.relative_to(FOLDER.parent)}")
 
 
 if __name__ == "__main__":

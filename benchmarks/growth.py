@@ -67,9 +67,9 @@ def long_run() -> dict[str, float]:
     }
 
 
-def in_a_new_process(**point) -> dict[str, float]:
-    arguments = [f"--{name}={value}" for name, value in point.items()]
-    command = [sys.executable, "-m", "benchmarks.growth", *arguments]
+def in_a_new_process(module: str, *arguments: str) -> dict:
+    """What `python -m MODULE ARGUMENTS` prints as JSON in its last line."""
+    command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=FOLDER.parent)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -103,7 +103,10 @@ def main() -> None:
     measured = {}
     for name in BASE:
         points = [BASE | {name: BASE[name] * 2**i} for i in range(DOUBLINGS)]
-        measured[name] = [point | in_a_new_process(**point) for point in points]
+        measured[name] = [
+            point | in_a_new_process("benchmarks.growth", *(f"--{key}={value}" for key, value in point.items()))
+            for point in points
+        ]
         for before, after in zip(measured[name], measured[name][1:], strict=False):
             ratios = ", ".join(f"{q} x {after[q] / before[q]:.2f}" for q in ("seconds", "megabytes"))
             print(f"{name} {before[name]} -> {after[name]}: {ratios}")

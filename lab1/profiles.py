@@ -16,23 +16,71 @@ class Profile:
     """
 
     name: str
-    num_train: int | None  # CIFAR-10 images to train and validate with
-    num_test: int | None  # CIFAR-10 images to test with
-    batch_size: int
     num_seeds: int  # repetitions of a study that takes seconds
+    # Exercise 2.1, on CIFAR-10
+    num_train: int | None  # images to train and validate with
+    num_test: int | None
+    batch_size: int
     num_trainings: int  # repetitions of a training
     num_study_images: int  # images in the one batch of the study at initialisation
+    # Exercise 2.2, on MNIST
+    num_digits: int | None  # digits to train and validate with
+    num_test_digits: int | None
+    digit_batch_size: int
+    num_fcn_epochs: int
+    num_fcn_trainings: int  # repetitions of the chosen variant
+    num_canvases: int  # to fine-tune with
+    num_test_canvases: int
 
 
 PROFILES = {
     "smoke": Profile(
-        "smoke", num_train=20, num_test=20, batch_size=9, num_seeds=2, num_trainings=1, num_study_images=4
+        name="smoke",
+        num_seeds=2,
+        num_train=20,
+        num_test=20,
+        batch_size=9,
+        num_trainings=1,
+        num_study_images=4,
+        num_digits=30,
+        num_test_digits=20,
+        digit_batch_size=9,
+        num_fcn_epochs=1,
+        num_fcn_trainings=1,
+        num_canvases=2,
+        num_test_canvases=3,
     ),
     "cpu": Profile(
-        "cpu", num_train=1500, num_test=1000, batch_size=128, num_seeds=5, num_trainings=1, num_study_images=64
+        name="cpu",
+        num_seeds=5,
+        num_train=1500,
+        num_test=1000,
+        batch_size=128,
+        num_trainings=1,
+        num_study_images=64,
+        num_digits=6667,
+        num_test_digits=None,
+        digit_batch_size=32,
+        num_fcn_epochs=3,
+        num_fcn_trainings=1,
+        num_canvases=600,
+        num_test_canvases=500,
     ),
     "full": Profile(
-        "full", num_train=None, num_test=None, batch_size=128, num_seeds=5, num_trainings=1, num_study_images=128
+        name="full",
+        num_seeds=5,
+        num_train=None,
+        num_test=None,
+        batch_size=128,
+        num_trainings=1,
+        num_study_images=128,
+        num_digits=None if torch.cuda.is_available() else 6667,  # 60,000 take a CPU 20 minutes an epoch
+        num_test_digits=None,
+        digit_batch_size=32,
+        num_fcn_epochs=3,
+        num_fcn_trainings=3,
+        num_canvases=600,
+        num_test_canvases=500,
     ),
 }
 

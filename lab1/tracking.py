@@ -39,6 +39,25 @@ class Run:
 
         self._try(send)
 
+    def segmentations(self, name: str, images, predicted, target, classes: tuple[str, ...]) -> None:
+        """Images (N, H, W) in 0..1 with two masks each, prediction and ground truth, that a reviewer can switch on.
+
+        `predicted` and `target` are label maps (N, H, W), `classes` the names of their labels 0, 1, ...
+        """
+
+        def send():
+            import wandb
+
+            names = dict(enumerate(classes))
+            pictures = []
+            for image, *maps in zip(images, predicted, target, strict=True):
+                masks = dict(zip(("prediction", "ground truth"), maps, strict=True))
+                masks = {key: {"mask_data": m.numpy(force=True), "class_labels": names} for key, m in masks.items()}
+                pictures.append(wandb.Image(255 * image.numpy(force=True), mode="L", masks=masks))
+            self._run.log({f"segmentations/{name}": pictures})
+
+        self._try(send)
+
     def _try(self, action) -> None:
         if self._run is None:
             return

@@ -40,10 +40,13 @@ def test_share_of_time_is_where_the_target_is_first_reached():
 
 @pytest.mark.slow
 def test_quick_comparisons():
-    rows = run("benchmarks", "--quick")["comparisons"]["rows"]
+    measured = run("benchmarks", "--quick")
+    rows = measured["comparisons"]["rows"]
     ratio = {(row["arm"], row["baseline"]): row["ratio"] for row in rows}
     assert ratio["torchvision, PIL", "lab1.data"] > 5  # with much room for a busy machine
     assert ratio["the usual script", "fit"] > 0.7
+    speed = {(row["task"], row["side"]): row["megapixels a second"] for row in measured["segmentation"]["rows"]}
+    assert speed["inference", 28] > speed["training", 28] and speed["inference", 128] > speed["training", 128]
 
 
 @pytest.mark.slow

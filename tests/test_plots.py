@@ -5,7 +5,9 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lab1 import ResNet, plots, training
+from lab1 import ResNet, ResNet18FCN, plots, training
+from lab1.detection import find_digits
+from lab1.segmentation import digit_canvas, label_map
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,68 @@ def test_every_figure_names_its_data(histories, tiny):
         assert isinstance(figure, Figure)
         assert any("Shapes-10" in text.get_text() for text in figure.texts)
         figure.canvas.draw()
+
+
+def test_figures_of_segmentations_name_their_data(digits):
+    images, labels = digits
+    target = label_map(images[:1], labels[:1])[0]
+    canvas = digit_canvas(images, labels, size=(64, 96))
+    found = find_digits(canvas.targets)
+    figures = [
+        plots.fcn_architecture(ResNet18FCN(width=8, stride=2), torch.rand(1, 1, 16, 24), "MNIST"),
+        plots.segmentation(images[0, 0], target.flip(0), target, "upside down", "MNIST"),
+        plots.detections([(canvas.images[0, 0], canvas.targets[0], found, canvas.digits)] * 2, "MNIST"),
+        plots.confusion(torch.eye(11).tolist(), [*"0123456789", "background"], "MNIST"),
+    ]
+    for figure in figures:
+        assert any("MNIST" in text.get_text() for text in figure.texts)
+        figure.canvas.draw()
+
+
+def test_architecture_is_read_from_the_network():
+    figure = plots.fcn_architecture(ResNet18FCN(num_classes=6, width=8, stride=4), torch.rand(1, 1, 18, 24), "")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    trunk = [
+        "stem\n8 x 18 x 24",
+        "layer1\n8 x 18 x 24",
+        "layer2\n16 x 9 x 12",
+        "layer3\n32 x 5 x 6",
+        "layer4\n64 x 3 x 3",
+    ]
+    scores = ["scores\n6 x 3 x 3", "sum\n6 x 5 x 6", "upsampled\n6 x 9 x 12", "upsampled\n6 x 18 x 24"]
+    layers = ["1x1 conv\n64 to 6", "1x1 conv\n32 to 6"]
+    assert {"image\n1 x 18 x 24", "label map\n18 x 24", *trunk, *scores, *layers} <= set(texts)
+    assert sum("1x1" in text for text in texts) == 2
+
+
+def test_pixel_kinds():
+    predicted, target = np.array([[10, 3, 4, 10, 5]]), np.array([[10, 3, 3, 3, 10]])
+    names = [list(plots.PIXEL_KINDS)[kind] for kind in plots.pixel_kinds(predicted, target)[0]]
+    assert names == ["background, right", "digit, right", "wrong digit", "digit missed", "digit invented"]
+
+
+def test_comparison_counts_the_wrong_pixels(digits):
+    target = label_map(digits[0][:1], digits[1][:1])[0]
+    predicted = target.clone()
+    predicted[0, :5] = 3
+    title = plots.segmentation(digits[0][0, 0], predicted, target, "", "").axes[3].get_title()
+    assert title == "comparison: 5 pixels wrong"
+
+
+def test_boxes_lie_around_their_pixels(digits):
+    canvas = digit_canvas(*digits, size=(64, 64), num_digits=(1, 1))
+    figure = plots.detections([(canvas.images[0, 0], canvas.targets[0], canvas.digits, canvas.digits)], "")
+    seen = (canvas.targets[0] != 10).nonzero()
+    for box in figure.axes[0].patches:
+        (left, top), width, height = box.get_xy(), box.get_width(), box.get_height()
+        assert [top + 0.5, left + 0.5] == seen.amin(0).tolist()
+        assert [top + height - 0.5, left + width - 0.5] == seen.amax(0).tolist()
+
+
+def test_confusion_is_percent_of_the_true_class():
+    figure = plots.confusion([[3, 1], [0, 0]], ["a", "b"], "")
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), [[75, 25], [0, 0]])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["75.0", "25.0"]
 
 
 def test_learning_curves_show_mean_and_range_of_the_seeds(histories):

@@ -4,10 +4,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lab1 import tracking
+from lab1.segmentation import label_map
 
 METRICS = {
     "epoch": 0,
@@ -70,6 +74,26 @@ def test_offline_run_holds_everything(tmp_path, capsys):
     assert "test/accuracy" in json.dumps(records)
     assert list(folder.glob("files/media/images/figures/curve_*.png"))
     assert records[-1]["type"] == "exit" or any(r["type"] == "exit" for r in records)
+
+
+def test_masks_can_be_switched_on(tmp_path, digits):
+    images, labels = digits[0][:3], digits[1][:3]
+    target = label_map(images, labels)
+    with tracking.run("fcn", group="exercise-2.2") as run:
+        run.segmentations("typical", images[:, 0] / 255, target.flip(1), target, tuple("0123456789") + ("background",))
+    folder, records = read_back(tmp_path)
+    media = folder / "files/media/images"
+    for kind, maps in (("prediction", target.flip(1)), ("ground truth", target)):
+        assert f'"{kind}"' in json.dumps(records).replace("\\", "")
+        stored = sorted(
+            path for path in media.rglob("*.mask.png") if kind.replace(" ", "_") in path.name.replace(" ", "_")
+        )
+        found = [torch.from_numpy(np.array(Image.open(path))).long() for path in stored]
+        assert len(found) == 3
+        for m in maps:
+            assert any(torch.equal(m, f) for f in found)
+    picture = np.array(Image.open(next((media / "segmentations").glob("typical_*.png"))).convert("L"))
+    assert any(np.array_equal(picture, image) for image in images[:, 0].numpy())
 
 
 def test_run_is_finished_and_marked_when_the_experiment_fails(tmp_path):
