@@ -26,6 +26,7 @@ figures: $(VENV)/installed
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+	$(if $(QUICK),,$(BIN)/python tools/readme_tables.py)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

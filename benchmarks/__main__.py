@@ -12,13 +12,14 @@ MODULES = (training_step, data_pipeline, gradient_logging)
 
 def markdown(rows: list[dict]) -> str:
     """The table of the comparisons, as Markdown."""
-    lines = [
-        [r["comparison"], r["arm"], r["baseline"], _times(r["ratio"]), f"{_times(r['low'])} to {_times(r['high'])}"]
-        + [r["bound"]]
-        for r in rows
-    ]
-    header = ["comparison", "this", "takes, in times of this", "median", "range", "what bounds the latter"]
-    return table(header, lines)
+    lines = []
+    for r in rows:
+        seconds = f"{r['a_seconds']:.3g} / {r['b_seconds']:.3g}"
+        ratio = _times(r["ratio"]), f"{_times(r['low'])} to {_times(r['high'])}"
+        lines += [[r["comparison"], r["a"], r["b"], seconds, *ratio, r["limit"]]]
+    return table(
+        ["comparison", "A", "B", "seconds, A / B", "ratio A / B", "range", "what keeps B from being faster"], lines
+    )
 
 
 def _times(ratio: float) -> str:

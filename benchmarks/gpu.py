@@ -46,7 +46,7 @@ def compiled_step(cifar: data.Dataset, network) -> dict:
     compiled()
     seconds = time.perf_counter() - start
     row = compare("", interleave({"compiled": compiled, "plain": plain}, 20), "compiled", "plain", "")
-    saved = row.baseline_seconds - row.arm_seconds
+    saved = row.b_seconds - row.a_seconds
     steps = round(seconds / saved) if saved > 0 else None
     return {"compiled step, in times of a plain one": row.ratio, "seconds to compile": seconds, "steps to pay": steps}
 

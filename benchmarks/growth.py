@@ -1,13 +1,11 @@
 """How time and memory of `fit` grow with the number of images, the depth and the width of a ResNet, and with steps.
 
-python -m benchmarks.growth     each point in a process of its own; about five minutes
+python -m benchmarks.growth     each point in a process of its own; about five minutes, on Linux
 """
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
+import os
 import time
 from pathlib import Path
 
@@ -15,20 +13,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from benchmarks.harness import FOLDER, record
+from benchmarks.harness import FOLDER, in_a_new_process, peak_bytes, record
 from lab1 import ResNet, data, plots, training
 from lab1.device import default_device, hardware
 
 BASE = {"images": 256, "blocks": 1, "width": 16}  # CIFAR ResNet: 6 * blocks + 2 layers
 DOUBLINGS = 4  # points: 1, 2, 4, 8 times the base
 NUM_STEPS = 10_000
-
-
-def peak_bytes() -> int:
-    """The most memory that this process (on CUDA: its tensors) has held."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(images: int, blocks: int, width: int) -> dict[str, float]:
@@ -53,7 +44,7 @@ def long_run() -> dict[str, float]:
 
     def note(numbers):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        resident.append(pages * resource.getpagesize())
+        resident.append(pages * os.sysconf("SC_PAGE_SIZE"))
 
     start = time.perf_counter()
     model = ResNet((1, 1), num_classes=4, width=2)
@@ -65,13 +56,6 @@ def long_run() -> dict[str, float]:
         "megabytes grown": (resident[-1] - resident[0]) / 1e6,
         "megabytes logged": logged * 9 / 10 / 1e6,
     }
-
-
-def in_a_new_process(module: str, *arguments: str) -> dict:
-    """What `python -m MODULE ARGUMENTS` prints as JSON in its last line."""
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=FOLDER.parent)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def draw(measured: dict, source: str) -> None:

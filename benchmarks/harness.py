@@ -1,7 +1,10 @@
 """Arms of a comparison, interleaved in one process, and their paired ratios."""
 
 import datetime
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,17 +19,17 @@ FOLDER = Path(__file__).resolve().parent
 
 
 class Row(NamedTuple):
-    """One line of the table: how long `arm` takes, in shares of `baseline`, measured side by side."""
+    """One line of the table: two arms, a and b, measured side by side."""
 
     comparison: str
-    arm: str
-    baseline: str
-    arm_seconds: float  # medians
-    baseline_seconds: float
-    ratio: float  # median over the repetitions of arm / baseline, and the extremes
+    a: str
+    b: str
+    a_seconds: float  # medians
+    b_seconds: float
+    ratio: float  # median over the repetitions of a / b, and the extremes
     low: float
     high: float
-    bound: str  # what keeps the arm from being faster, and how close to that it is
+    limit: str  # what keeps b from being faster, and how close to that it is
 
 
 def interleave(arms: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -43,11 +46,33 @@ def interleave(arms: dict[str, Callable[[], object]], repeats: int) -> dict[str,
     return times
 
 
-def compare(comparison: str, times: dict[str, list[float]], arm: str, baseline: str, bound: str) -> Row:
-    """The row of two arms that were interleaved; `bound` says what limits the first one."""
-    ratios = [a / b for a, b in zip(times[arm], times[baseline], strict=True)]
-    medians = (statistics.median(times[name]) for name in (arm, baseline))
-    return Row(comparison, arm, baseline, *medians, statistics.median(ratios), min(ratios), max(ratios), bound)
+def ratios(times: dict[str, list[float]], a: str, b: str) -> list[float]:
+    """a / b in each repetition of arms that were interleaved."""
+    return [x / y for x, y in zip(times[a], times[b], strict=True)]
+
+
+def compare(comparison: str, times: dict[str, list[float]], a: str, b: str, limit: str) -> Row:
+    """The row of two arms that were interleaved; `limit` says what keeps b from being faster."""
+    paired = ratios(times, a, b)
+    seconds = (statistics.median(times[name]) for name in (a, b))
+    return Row(comparison, a, b, *seconds, statistics.median(paired), min(paired), max(paired), limit)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process (on CUDA: its tensors) has held so far."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def in_a_new_process(module: str, *arguments: str) -> dict:
+    """What `python -m MODULE ARGUMENTS` prints as JSON in its last line."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=FOLDER.parent)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def record(part: str, values: dict, path: Path = FOLDER / "results.json") -> None:

@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from benchmarks.growth import in_a_new_process, peak_bytes
+from benchmarks.harness import in_a_new_process, peak_bytes
 from lab1 import ResNet18FCN, data, segmentation, training
 from lab1.results import table
 

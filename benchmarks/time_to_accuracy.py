@@ -43,6 +43,8 @@ def race(cifar: data.Dataset, seed: int) -> dict[str, list[tuple[float, float]]]
         script_epochs(until=len(curves["fit"]) * SCRIPT_EPOCHS / RECIPE["num_epochs"])
 
     training.fit(ours, cifar.train, cifar.val, **RECIPE, seed=seed, log=after_epoch)
+    if len(curves["fit"]) < RECIPE["num_epochs"]:  # `fit` ends early when it is interrupted; a race does not count then
+        raise KeyboardInterrupt
     return curves
 
 

@@ -1,4 +1,4 @@
-"""Digits found on a canvas: boxes from a label map, and how many of them are right."""
+"""Digits found on canvases: boxes from label maps, and how many of them are right."""
 
 import torch
 from torch import Tensor
@@ -36,8 +36,12 @@ def detection_scores(found: Boxes, truth: Boxes, min_iou: float = 0.5) -> dict[s
     from scipy.optimize import linear_sum_assignment
     from torchvision.ops import box_iou
 
-    fits = (found.image[:, None] == truth.image) & (found.labels[:, None] == truth.labels)
-    fits &= box_iou(found.boxes, truth.boxes) >= min_iou  # (detections, digits)
-    right = int(fits.numpy()[linear_sum_assignment(fits, maximize=True)].sum())
-    precision, recall = right / max(len(found.labels), 1), right / max(len(truth.labels), 1)
-    return {"precision": precision, "recall": recall, "F1": 2 * right / max(len(found.labels) + len(truth.labels), 1)}
+    right = 0
+    for image in truth.image.unique():
+        here, there = found.image == image, truth.image == image
+        fits = box_iou(found.boxes[here], truth.boxes[there]) >= min_iou  # (detections, digits)
+        fits &= found.labels[here][:, None] == truth.labels[there]
+        right += int(fits.numpy()[linear_sum_assignment(fits, maximize=True)].sum())
+    num_found, num_true = len(found.labels), len(truth.labels)
+    scores = right / max(num_found, 1), right / max(num_true, 1), 2 * right / max(num_found + num_true, 1)
+    return dict(zip(("precision", "recall", "F1"), scores, strict=True))

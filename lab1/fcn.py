@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab1.resnet import ResNet18
+from lab1.resnet import ResNet, ResNet18
 
 STRIDES = {"layer4": 8, "layer3": 4, "layer2": 2, "layer1": 1}  # of a stage; it has width * stride channels
 
@@ -13,7 +13,8 @@ class ResNet18FCN(ResNet18):
     """ResNet18 with 1x1 score layers in place of its pooling and linear layer, fused from coarse to fine.
 
     The scores of layer4 are upsampled by two and those of layer3 added, and so on down to the stage of the given
-    stride; from there on the sum is only upsampled. Stride 8 is what Long et al. call FCN-8s, stride 1 would be FCN-1s.
+    stride; from there on the sum is only upsampled. As in Long et al. FCN-8s is the network whose finest score layer
+    has stride 8. Their backbone goes down to stride 32, so theirs has three score layers; here it has one.
 
     (N, in_channels, H, W) float -> logits (N, num_classes, H, W), for H and W from 8 up. Taught in Exercise 2.2.
 
@@ -35,9 +36,9 @@ class ResNet18FCN(ResNet18):
         stride: int = 1,
         learned: bool = False,
     ):
-        super().__init__(num_classes, in_channels, skip, width)
         if stride not in STRIDES.values():
             raise ValueError(f"stride={stride} is not the stride of a stage: choose 8, 4, 2 or 1")
+        super().__init__(num_classes, in_channels, skip, width)
         del self.fc
         scored = [name for name in STRIDES if STRIDES[name] >= stride]
         self.scores = nn.ModuleDict({name: nn.Conv2d(width * STRIDES[name], num_classes, 1) for name in scored})
@@ -60,6 +61,8 @@ class ResNet18FCN(ResNet18):
         Raises:
             ValueError: fewer classes than the classifier has, or a classifier that is no ResNet18 with BatchNorm.
         """
+        if not isinstance(classifier, ResNet) or isinstance(classifier, cls):
+            raise ValueError(f"the classifier must be a ResNet18 with BatchNorm, not a {type(classifier).__name__}")
         stem, fc = classifier.stem[0], classifier.fc
         if num_classes < fc.out_features:
             raise ValueError(f"num_classes={num_classes} leaves no room for the classifier's {fc.out_features} classes")
@@ -95,10 +98,10 @@ class ResNet18FCN(ResNet18):
 
 
 class Upsample(nn.Module):
-    """(N, K, h, w) -> (N, K, 2h, 2w), cut to `size` (an odd one is one less): bilinear, or learned from there.
+    """(N, K, h, w) -> (N, K, 2h, 2w), cropped to `size`, which is one less where it is odd.
 
-    Each class by itself, through a transposed convolution of stride 2. With the kernel (1, 3, 3, 1) / 4 in both
-    directions that is bilinear interpolation; beyond the border the outermost scores are repeated.
+    A transposed convolution of stride 2, each class by itself. With the kernel (1, 3, 3, 1) / 4 in both directions it
+    is bilinear interpolation; beyond the border the outermost scores are repeated. A learned kernel starts there.
     """
 
     def __init__(self, num_classes: int, learned: bool):

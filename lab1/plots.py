@@ -1,7 +1,7 @@
 """Every figure of the lab, each a function that returns a matplotlib Figure.
 
-Colours are Okabe and Ito's, which colour-blind readers can tell apart; heatmaps are perceptually uniform. Every figure
-says at its lower edge which data it was made from.
+Colours are Okabe and Ito's, which colour-blind readers can tell apart (those of the ten digits are explained by
+numbers instead); heatmaps are perceptually uniform. Every figure says at its lower edge which data it was made from.
 """
 
 import functools
@@ -29,6 +29,7 @@ COLOURS = {
     "from scratch": VERMILION,
 }
 LABEL_COLOURS = colors.ListedColormap([*plt.get_cmap("tab10").colors, "#F2F2F2"])  # ten digits and the background
+_LABELS = {"cmap": LABEL_COLOURS, "vmin": 0, "vmax": BACKGROUND}
 PIXEL_KINDS = {  # what comparing two label maps says of a pixel
     "background, right": "#F2F2F2",
     "digit, right": BLUE,
@@ -133,20 +134,20 @@ Histories = dict[str, list[dict]]  # the name of a network -> the histories of i
 
 
 @_styled
-def learning_curves(histories: Histories, source: str) -> Figure:
+def learning_curves(histories: Histories, source: str, labels=("cross-entropy", "accuracy")) -> Figure:
     """Loss and accuracy against epochs, for training (dashed) and validation (solid), one colour for each network.
 
-    The line is the mean over the seeds, the band holds all of them.
+    The line is the mean over the seeds, the band holds all of them. `labels`: what loss and accuracy are called.
     """
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
-    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
+    for axis, quantity, title in zip(axes, ("loss", "accuracy"), labels, strict=True):
         for name, seeds in histories.items():
             for part, line in (("train", "--"), ("val", "-")):
                 label = f"{name}, {'training' if part == 'train' else 'validation'}"
                 epochs, values = seeds[0]["epoch"], np.array([history[f"{part}/{quantity}"] for history in seeds])
                 axis.plot(epochs, values.mean(axis=0), line, color=COLOURS[name], label=label)
                 axis.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=COLOURS[name], alpha=0.15, lw=0)
-        axis.set(xlabel="epoch", ylabel="cross-entropy" if quantity == "loss" else "accuracy")
+        axis.set(xlabel="epoch", ylabel=title)
         axis.set_xticks(epochs)
     _log_scale(axes[0])
     axes[1].yaxis.set_major_formatter(ticker.PercentFormatter(1))
@@ -271,14 +272,14 @@ def fcn_architecture(model: ResNet18FCN, image: torch.Tensor, source: str) -> Fi
     axis.set_axis_off()
     axis.set_aspect("equal")
     half = unit * width / 2
-    axis.imshow(image[0, 0].cpu(), cmap="gray", extent=(-half, half, -2, 2))
-    labels = maps["logits"][0].argmax(0).cpu()
+    axis.imshow(image[0, 0].numpy(force=True), cmap="gray", extent=(-half, half, -2, 2))
+    labels = maps["logits"][0].argmax(0).numpy(force=True)
     axis.imshow(labels, extent=(-half, half, -8.5, -4.5), interpolation="nearest", **_LABELS)
     axis.text(0, -2.3, f"image\n{_times(image.shape[1:])}", ha="center", va="top", fontsize=9)
     axis.text(0, -8.8, f"label map\n{height} x {width}", ha="center", va="top", fontsize=9)
 
     right, middles = half, {}  # the trunk, from left to right
-    for name in (*list(shapes)[:-1],):
+    for name in list(shapes)[:-1]:
         channels, tall = shapes[name][0], unit * shapes[name][1]
         depth, x = 0.3 * np.log2(channels), right + 1.2
         _arrow(axis, (right + 0.1, 0), (x - 0.1, 0))
@@ -300,9 +301,6 @@ def fcn_architecture(model: ResNet18FCN, image: torch.Tensor, source: str) -> Fi
     _arrow(axis, (coarser - 0.1, -6.5), (half + 0.15, -6.5), "argmax")
     axis.set(xlim=(-half - 0.3, right + 0.6), ylim=(-10, 3.2))
     return _sign(figure, source)
-
-
-_LABELS = {"cmap": LABEL_COLOURS, "vmin": 0, "vmax": BACKGROUND}
 
 
 def _times(shape) -> str:
@@ -346,9 +344,9 @@ def segmentation(image: torch.Tensor, predicted: torch.Tensor, target: torch.Ten
     """Input, result, ground truth, and the comparison of the latter two, pixel by pixel; (H, W) each."""
     kinds = pixel_kinds(predicted.numpy(), target.numpy())
     figure, axes = plt.subplots(1, 4, figsize=(11, 3.7))
-    axes[0].imshow(image, cmap="gray")
+    axes[0].imshow(image.numpy(), cmap="gray")
     for axis, labels in zip(axes[1:3], (predicted, target), strict=True):
-        axis.imshow(labels, interpolation="nearest", **_LABELS)
+        axis.imshow(labels.numpy(), interpolation="nearest", **_LABELS)
         digits = [label for label in labels.unique().tolist() if label != BACKGROUND]
         handles = [plt.Rectangle((0, 0), 1, 1, color=LABEL_COLOURS(label)) for label in digits]
         axis.legend(handles, map(str, digits), fontsize=9, loc="upper left", handlelength=1, borderpad=0.2)
@@ -379,10 +377,10 @@ def detections(canvases: list[tuple[torch.Tensor, torch.Tensor, Boxes, Boxes]], 
         canvases: (image (H, W), predicted label map (H, W), found boxes, true boxes), one canvas each.
     """
     widths = [image.shape[1] / image.shape[0] for image, *_ in canvases]
-    figure, axes = plt.subplots(2, len(canvases), figsize=(11, 7.2), squeeze=False, width_ratios=widths)
+    figure, axes = plt.subplots(2, len(canvases), figsize=(11, 6.2), squeeze=False, width_ratios=widths)
     for (top, bottom), (image, predicted, found, true) in zip(axes.T, canvases, strict=True):
-        top.imshow(image, cmap="gray")
-        bottom.imshow(predicted, interpolation="nearest", **_LABELS)
+        top.imshow(image.numpy(), cmap="gray")
+        bottom.imshow(predicted.numpy(), interpolation="nearest", **_LABELS)
         for box in true.boxes.tolist():
             _box(top, box, color="white", lw=1, ls="--")
         for box, label in zip(found.boxes.tolist(), found.labels.tolist(), strict=True):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BACKGROUND = 10  # the class after the ten digits
+GAP = 2  # pixels between two digits on a canvas, so that they are two connected components
 
 
 def label_map(images: Tensor, labels: Tensor, threshold: float = 0.5, background: int = BACKGROUND) -> Tensor:
@@ -45,7 +46,9 @@ def _brightness(images: Tensor) -> Tensor:
         raise TypeError(f"images must be uint8 or floating point, not {images.dtype}")
     if images.numel() and not 0 <= images.min() <= images.max() <= 1:
         found = f"{images.min():.2g} to {images.max():.2g}"
-        raise ValueError(f"images must lie in 0..1, not {found}: take them as they are before normalisation")
+        raise ValueError(
+            f"images must be uint8 or lie in 0..1, not {found}: take them as they are before normalisation"
+        )
     return images
 
 
@@ -85,19 +88,19 @@ def measures(predicted: Tensor, target: Tensor, num_classes: int = 11, backgroun
     """
     from torchmetrics.functional import classification as metrics  # loads pyplot, and takes seconds
 
-    some = {"preds": predicted, "target": target, "num_classes": num_classes}
+    maps = {"preds": predicted, "target": target, "num_classes": num_classes}
     return {
-        "pixel accuracy": metrics.multiclass_accuracy(**some, average="micro").item(),
-        "foreground accuracy": metrics.multiclass_accuracy(**some, average="micro", ignore_index=background).item(),
-        "mean IoU": metrics.multiclass_jaccard_index(**some, average="macro").item(),
-        "IoU": metrics.multiclass_jaccard_index(**some, average="none").tolist(),
-        "confusion": metrics.multiclass_confusion_matrix(**some).tolist(),
+        "pixel accuracy": metrics.multiclass_accuracy(**maps, average="micro").item(),
+        "foreground accuracy": metrics.multiclass_accuracy(**maps, average="micro", ignore_index=background).item(),
+        "mean IoU": metrics.multiclass_jaccard_index(**maps, average="macro").item(),
+        "IoU": metrics.multiclass_jaccard_index(**maps, average="none").tolist(),
+        "confusion": metrics.multiclass_confusion_matrix(**maps).tolist(),
     }
 
 
 class Boxes(NamedTuple):
-    """M digits on N images: boxes (M, 4) left, top, right, bottom, the latter two exclusive; labels (M,); the image
-    that each is on (M,). All int64.
+    """M digits on canvases, all int64: boxes (M, 4) as left, top, right, bottom in pixels, right and bottom exclusive;
+    labels (M,); image (M,), the canvas of each digit.
     """
 
     boxes: Tensor
@@ -129,44 +132,47 @@ def digit_canvas(
 ) -> Canvases:
     """Canvases with digits drawn at random from `images`, at random places and scales or on a grid.
 
-    A digit is cut to its pixels that are not black, and lies wholly on the canvas. Digits keep two pixels of distance
-    (with `overlap`, the brighter pixel is seen, and its digit's label). Where a canvas is so full that no place for
-    another digit is found, it gets fewer than were drawn.
+    A digit is cut to its pixels that are not black, and lies wholly on the canvas, at least two pixels from the next
+    one; with `overlap` anywhere, and where digits meet, the brightest pixel is seen and gives its digit's label (of
+    equally bright ones the first digit's). Where a canvas is so full that no place for another digit is found, it gets
+    fewer. Taught in Exercise 2.2.
 
     Args:
-        images, labels: the digits to choose from, (M, 1, h, w) uint8 and (M,).
+        images, labels: the digits to choose from, (M, 1, h, w) uint8 and (M,) integers.
         size: height and width of the canvases.
-        num_digits: the least and the most digits of a canvas, drawn evenly.
-        scale: the range of the factor by which digits are enlarged, drawn evenly.
-        grid: rows and columns of a grid with one digit in the middle of every cell, instead of random places.
+        num_digits: the least and the most digits on a canvas; their number is uniform in between.
+        scale: the least and the largest factor by which a digit is enlarged, uniform in between.
+        grid: rows and columns of a grid with a digit in the middle of every cell, in place of random places.
         threshold, background: as for `label_map`.
 
     Raises:
-        ValueError: sizes or ranges that make no sense, or digits that are larger than the canvas or a cell.
+        ValueError: sizes or ranges that make no sense, labels as for `label_map`, or digits that are larger than the
+            canvas or a cell.
+        TypeError: labels that are not integers.
     """
     _check_ranges(images, labels, num_canvases, size, num_digits, scale, grid)
     _check_labels(labels, threshold, background)
     generator = torch.Generator().manual_seed(seed)
-    cells = (1, 1) if grid is None else tuple(grid)
-    slots = cells[0] * cells[1] if grid is not None else num_digits[1]
-    count = torch.full((num_canvases, 1), slots)
     if grid is None:
-        count.random_(num_digits[0], num_digits[1] + 1, generator=generator)
-    present = torch.arange(slots) < count  # (N, D)
-    which = torch.randint(0, len(images), (num_canvases, slots), generator=generator)
-    factor = scale[0] + (scale[1] - scale[0]) * torch.rand(num_canvases, slots, generator=generator)
+        num_places, room = num_digits[1], torch.tensor(size)
+        count = torch.randint(num_digits[0], num_digits[1] + 1, (num_canvases, 1), generator=generator)
+    else:
+        num_places, room = grid[0] * grid[1], torch.tensor(size) // torch.tensor(grid) - GAP
+        count = torch.full((num_canvases, 1), num_places)
+    present = torch.arange(num_places) < count  # (N, D), D places for digits on each canvas
+    which = torch.randint(0, len(images), (num_canvases, num_places), generator=generator)
+    factor = scale[0] + (scale[1] - scale[0]) * torch.rand(num_canvases, num_places, generator=generator)
 
-    patches, extents = _resized(images[which.flatten()], factor.flatten())  # (N * D, S, S), (N * D, 2)
-    extents = extents.view(num_canvases, slots, 2)
-    if (extents > torch.tensor(size) // torch.tensor(cells)).any():
-        raise ValueError(
-            f"a digit of up to {extents.amax().item()} pixels does not fit: a larger size, or a smaller scale"
-        )
+    patches, extents = _resized(images[which.flatten()], factor.flatten())  # (N * D, S, S) uint8, (N * D, 2)
+    patches, extents = patches.unflatten(0, which.shape), extents.unflatten(0, which.shape)
+    if (extents > room)[present].any():
+        largest = extents[present].amax().item()
+        raise ValueError(f"a digit of {largest} pixels does not fit: choose a larger size or a smaller scale")
     if grid is None:
         corners, present = _random_places(extents, present, size, overlap, generator)
     else:
-        corners = _grid_places(extents, cells, size)
-    return _paste(patches, corners, extents, labels[which], present, size, threshold, background)
+        corners = _grid_places(extents, grid, size)
+    return _paste(patches * present[:, :, None, None], corners, labels[which].long(), size, threshold, background)
 
 
 def _check_ranges(images, labels, num_canvases, size, num_digits, scale, grid) -> None:
@@ -175,81 +181,80 @@ def _check_ranges(images, labels, num_canvases, size, num_digits, scale, grid) -
     if len(images) == 0 or num_canvases < 1 or min(*size, *(grid or (1, 1))) < 1:
         numbers = f"{len(images)} digits, num_canvases={num_canvases}, size={size}, grid={grid}"
         raise ValueError(f"nothing to draw: {numbers}")
-    if not 0 <= num_digits[0] <= num_digits[1] or not 0 < scale[0] <= scale[1]:
-        raise ValueError(f"num_digits={num_digits} and scale={scale} must be (least, most), from 0 up and above 0")
+    if not 0 <= num_digits[0] <= max(num_digits[1], 1) <= num_digits[1]:
+        raise ValueError(f"num_digits={num_digits} must be (least, most), at least 0 and at least 1")
+    if not 0 < scale[0] <= scale[1]:
+        raise ValueError(f"scale={scale} must be (least, largest), both above 0")
 
 
 def _resized(images: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """Digits cut to what is not black, enlarged, in the upper left corner of (M, S, S) floats; heights and widths."""
+    """Digits cut to what is not black and enlarged, in the upper left corner of (M, S, S) uint8; (M, 2) their sizes."""
     seen = images[:, 0] > 0
     top, bottom = _first_and_last(seen.any(2))
     left, right = _first_and_last(seen.any(1))
-    extents = torch.stack([bottom - top, right - left], 1)  # (M, 2)
+    extents = torch.stack([bottom - top, right - left], 1)
     resized = (extents * factor[:, None]).round().long().clamp(min=1)
-    side = int(resized.amax())
-    steps = torch.arange(side) + 0.5
-    y = top[:, None] + steps * (extents / resized)[:, :1]  # (M, S): where each row lies in the original, in pixels
-    x = left[:, None] + steps * (extents / resized)[:, 1:]
+    steps = torch.arange(int(resized.amax()))
+    y = top[:, None] + (steps + 0.5) * (extents / resized)[:, :1]  # (M, S): where each row lies in the original
+    x = left[:, None] + (steps + 0.5) * (extents / resized)[:, 1:]
     height, width = images.shape[2:]
     where = torch.stack(torch.broadcast_tensors(2 * x[:, None] / width - 1, 2 * y[:, :, None] / height - 1), -1)
-    patches = F.grid_sample(images / 255, where, align_corners=False)[:, 0]
-    inside = (torch.arange(side) < resized[:, :1])[:, :, None] & (torch.arange(side) < resized[:, 1:])[:, None]
+    patches = F.grid_sample(images.float(), where, align_corners=False)[:, 0].round().to(torch.uint8)
+    inside = (steps < resized[:, :1])[:, :, None] & (steps < resized[:, 1:])[:, None]
     return patches * inside, resized
 
 
 def _first_and_last(seen: Tensor) -> tuple[Tensor, Tensor]:
     """(M, L) bool -> the first true place and the one after the last; 0 and L where all are false."""
-    length = seen.shape[1]
-    some = seen.any(1)
-    first = seen.int().argmax(1)
-    last = length - seen.flip(1).int().argmax(1)
-    return first, torch.where(some, last, length)
+    first, from_the_end = (flags.int().argmax(1) for flags in (seen, seen.flip(1)))
+    return first, seen.shape[1] - from_the_end
 
 
-def _random_places(extents, present, size, overlap, generator, tries=64, gap=2) -> tuple[Tensor, Tensor]:
+def _random_places(extents, present, size, overlap, generator, tries=64) -> tuple[Tensor, Tensor]:
     """One digit after the other, on all canvases at once: the first of 64 random places that is free."""
-    num_canvases, slots, _ = extents.shape
+    num_canvases, num_places, _ = extents.shape
     corners, placed = torch.zeros_like(extents), torch.zeros_like(present)
-    for d in range(slots):
+    for d in range(num_places):
         room = torch.tensor(size) - extents[:, d]  # (N, 2)
         start = (torch.rand(num_canvases, tries, 2, generator=generator) * (room[:, None] + 1)).long()
         end = start + extents[:, None, d]
-        before = (corners[:, None, :d], (corners + extents)[:, None, :d])  # (N, 1, d, 2) each
-        clash = ((start[:, :, None] < before[1] + gap) & (before[0] < end[:, :, None] + gap)).all(3)  # (N, tries, d)
+        low, high = corners[:, None, :d], (corners + extents)[:, None, :d]  # (N, 1, d, 2), of the digits before
+        clash = ((start[:, :, None] < high + GAP) & (low < end[:, :, None] + GAP)).all(3)  # (N, tries, d)
         free = ~(clash & placed[:, None, :d]).any(2) | overlap
         corners[:, d] = start[torch.arange(num_canvases), free.int().argmax(1)]
         placed[:, d] = free.any(1) & present[:, d]
     return corners, placed
 
 
-def _grid_places(extents: Tensor, cells: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    rows, columns = torch.meshgrid(torch.arange(cells[0]), torch.arange(cells[1]), indexing="ij")
-    cell = torch.tensor(size) / torch.tensor(cells)
+def _grid_places(extents: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+    cell = torch.tensor(size) / torch.tensor(grid)
     middle = (torch.stack([rows.flatten(), columns.flatten()], 1) + 0.5) * cell  # (D, 2)
     return (middle - extents / 2).long()
 
 
-def _paste(patches, corners, extents, labels, present, size, threshold, background) -> Canvases:
-    """All digits of all canvases at once, by their flat positions."""
-    num_canvases, slots = labels.shape
-    side = patches.shape[1]
-    patches = patches.view(num_canvases, slots, side, side) * present[:, :, None, None]
-    steps = torch.arange(side)
-    y, x = (corners[:, :, i, None] + steps for i in (0, 1))  # (N, D, S)
-    inside = ((steps < extents[:, :, :1])[..., None] & (steps < extents[:, :, 1:])[:, :, None]) & present[
-        ..., None, None
-    ]
-    index = (torch.arange(num_canvases)[:, None, None, None] * size[0] + y[..., None]) * size[1] + x[:, :, None]
-    index, values = index[inside], patches[inside]  # flat
-    canvas = torch.zeros(num_canvases * size[0] * size[1]).scatter_reduce(0, index, values, "amax")
-    digit = torch.arange(num_canvases * slots).view(num_canvases, slots, 1, 1).expand(inside.shape)[inside]
-    seen = (values > threshold) & (values == canvas[index])
-    owner = torch.full(canvas.shape, num_canvases * slots).scatter_reduce(0, index[seen], digit[seen], "amin")
+def _paste(patches: Tensor, corners: Tensor, labels: Tensor, size, threshold: float, background: int) -> Canvases:
+    """All digits (N, D, S, S) at once, pixel by pixel, at their places in a flat tensor of all canvases."""
+    num_canvases, num_places = labels.shape
+    canvas, place, y, x = patches.nonzero(as_tuple=True)  # of every pixel that is not black
+    values, digit = patches[canvas, place, y, x], canvas * num_places + place
+    top, left = corners[canvas, place].unbind(1)
+    index = (canvas * size[0] + top + y) * size[1] + left + x
+
+    num_pixels = num_canvases * size[0] * size[1]
+    images = torch.zeros(num_pixels, dtype=torch.uint8).scatter_reduce(0, index, values, "amax")
+    seen = values == images[index]
+    nothing = num_canvases * num_places
+    owner = torch.full((num_pixels,), nothing).scatter_reduce(0, index[seen], digit[seen], "amin")
     targets = torch.cat([labels.flatten(), torch.tensor([background])])[owner]
-    top, bottom = _first_and_last((patches > threshold).any(3).flatten(0, 1))
-    left, right = _first_and_last((patches > threshold).any(2).flatten(0, 1))
-    y, x = corners.flatten(0, 1).unbind(1)
-    boxes = torch.stack([x + left, y + top, x + right, y + bottom], 1)
-    boxes = Boxes(boxes, labels.flatten(), torch.arange(num_canvases).repeat_interleave(slots))
-    images = (canvas.view(num_canvases, 1, *size) * 255).round().to(torch.uint8)
-    return Canvases(images, targets.view(num_canvases, *size), Boxes(*(t[present.flatten()] for t in boxes)))
+    targets = torch.where(images / 255 > threshold, targets, background)
+
+    bright = (patches / 255 > threshold).flatten(0, 1)  # (N * D, S, S)
+    (y0, y1), (x0, x1) = (_first_and_last(bright.any(dim)) for dim in (2, 1))
+    top, left = corners.flatten(0, 1).unbind(1)
+    boxes = torch.stack([left + x0, top + y0, left + x1, top + y1], 1)
+    boxes = Boxes(boxes, labels.flatten(), torch.arange(num_canvases).repeat_interleave(num_places))
+    there = bright.any(2).any(1)
+    return Canvases(
+        images.view(num_canvases, 1, *size), targets.view(num_canvases, *size), Boxes(*(t[there] for t in boxes))
+    )

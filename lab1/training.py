@@ -295,7 +295,8 @@ def _sgd(model: nn.Module, lr: float, momentum: float, weight_decay: float) -> t
 def _one_cycle(optimizer, total_steps: int):
     """Smith and Topin 2018 (arXiv:1708.07120), for the learning rate only."""
     peaks = [group["lr"] for group in optimizer.param_groups]
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps, pct_start=0.2, cycle_momentum=False)
+    rise = 0.2 if total_steps != 5 else 0.21  # of 5 steps a fifth would be a rise in 0 steps, by which PyTorch divides
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps, pct_start=rise, cycle_momentum=False)
 
 
 def _copy_state(model: nn.Module) -> dict[str, Tensor]:

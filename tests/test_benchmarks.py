@@ -29,7 +29,7 @@ def test_arms_take_turns_and_ratios_are_paired():
     assert [len(t) for t in times.values()] == [3, 3]
     row = compare("title", {"a": [2.0, 6.0, 9.0], "b": [1.0, 2.0, 9.0]}, "a", "b", "memory")
     assert (row.ratio, row.low, row.high) == (2.0, 1.0, 3.0)
-    assert "| title | a | b | 2.00 | 1.00 to 3.00 | memory |" in markdown([row._asdict()])
+    assert "| title | a | b | 6 / 2 | 2.00 | 1.00 to 3.00 | memory |" in markdown([row._asdict()])
 
 
 def test_share_of_time_is_where_the_target_is_first_reached():
@@ -42,7 +42,7 @@ def test_share_of_time_is_where_the_target_is_first_reached():
 def test_quick_comparisons():
     measured = run("benchmarks", "--quick")
     rows = measured["comparisons"]["rows"]
-    ratio = {(row["arm"], row["baseline"]): row["ratio"] for row in rows}
+    ratio = {(row["a"], row["b"]): row["ratio"] for row in rows}
     assert ratio["torchvision, PIL", "lab1.data"] > 5  # with much room for a busy machine
     assert ratio["the usual script", "fit"] > 0.7
     speed = {(row["task"], row["side"]): row["megapixels a second"] for row in measured["segmentation"]["rows"]}

@@ -1,3 +1,4 @@
+import copy
 import os
 import pickle
 import subprocess
@@ -6,7 +7,7 @@ import zipfile
 import pytest
 import torch
 
-from lab1 import checkpoints
+from lab1 import ResNet, checkpoints
 from lab1.checkpoints import CheckpointError
 
 CONTENT = {
@@ -123,3 +124,13 @@ def test_folder_that_is_a_file(tmp_path):
         checkpoints.check_writable(tmp_path / "file" / "a.pt")
     with pytest.raises(CheckpointError, match="it is a folder"):
         checkpoints.check_writable(tmp_path)
+
+
+def test_fingerprint_is_of_the_state():
+    torch.manual_seed(0)
+    model = ResNet((1,), width=4)
+    first = checkpoints.fingerprint(model)
+    assert checkpoints.fingerprint(copy.deepcopy(model).to(memory_format=torch.channels_last)) == first
+    with torch.no_grad():
+        model.stem[1].running_mean[0] += 1e-6
+    assert checkpoints.fingerprint(model) != first

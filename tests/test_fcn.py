@@ -1,8 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 
-from lab1 import ResNet, ResNet18, ResNet18FCN
+from lab1 import ResNet, ResNet18, ResNet18FCN, training
 from lab1.convolution import MatrixProducts
 from lab1.fcn import Upsample
 
@@ -133,7 +134,13 @@ def test_bad_input_is_refused_in_words(classifier):
         ResNet18FCN(width=4)(torch.rand(1, 1, 7, 28))
     with pytest.raises(ValueError, match="num_classes=9 leaves no room for the classifier's 10"):
         ResNet18FCN.from_classifier(classifier, num_classes=9)
-    for other in (ResNet18(norm=False, width=8), ResNet((2, 2, 2), width=8)):
+    others = (
+        ResNet18(norm=False, width=8),
+        ResNet((2, 2, 2), width=8),
+        torchvision.models.resnet18(),
+        ResNet18FCN(width=4),
+    )
+    for other in others:
         with pytest.raises(ValueError, match="must be a ResNet18 with BatchNorm"):
             ResNet18FCN.from_classifier(other)
 
@@ -157,10 +164,16 @@ def test_gradients_through_matrix_products_are_autograds():
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-12, atol=1e-12 * gradient.abs().max().item())
 
 
+def test_bf16_autocast():
+    model = ResNet18FCN(width=4, learned=True).eval()
+    images = torch.rand(1, 1, 17, 24)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(images)
+    torch.testing.assert_close(logits.float(), model(images), rtol=0.05, atol=0.05)
+
+
 def test_learns_from_label_maps():
     """Bright pixels of a top half are class 0, of a bottom half class 1: position, brightness and background."""
-    from lab1 import training
-
     torch.manual_seed(0)
     images = (torch.rand(64, 1, 16, 16) < 0.3).float()
     row = torch.arange(16)[:, None].expand(16, 16)

@@ -81,7 +81,7 @@ def test_readme_links_and_figures_exist():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (ROOT / target).exists(), target
-    for figure in (ROOT / "images").glob("*.png"):
+    for figure in (ROOT / "images").glob("*.*g"):  # png and jpg
         assert f"images/{figure.name}" in text, f"{figure.name} is not shown in the README"
 
 

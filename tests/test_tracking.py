@@ -82,18 +82,18 @@ def test_masks_can_be_switched_on(tmp_path, digits):
     with tracking.run("fcn", group="exercise-2.2") as run:
         run.segmentations("typical", images[:, 0] / 255, target.flip(1), target, tuple("0123456789") + ("background",))
     folder, records = read_back(tmp_path)
-    media = folder / "files/media/images"
-    for kind, maps in (("prediction", target.flip(1)), ("ground truth", target)):
-        assert f'"{kind}"' in json.dumps(records).replace("\\", "")
-        stored = sorted(
-            path for path in media.rglob("*.mask.png") if kind.replace(" ", "_") in path.name.replace(" ", "_")
-        )
-        found = [torch.from_numpy(np.array(Image.open(path))).long() for path in stored]
-        assert len(found) == 3
-        for m in maps:
-            assert any(torch.equal(m, f) for f in found)
-    picture = np.array(Image.open(next((media / "segmentations").glob("typical_*.png"))).convert("L"))
-    assert any(np.array_equal(picture, image) for image in images[:, 0].numpy())
+    (row,) = [row["item"] for row in history(records) if "segmentations/typical.all_masks" in row["item"]]
+
+    def stored(path):
+        with Image.open(folder / "files" / path) as picture:
+            return torch.from_numpy(np.array(picture.convert("L"))).long()
+
+    for i, masks in enumerate(row["segmentations/typical.all_masks"]):
+        assert torch.equal(stored(masks["prediction"]["path"]), target[i].flip(0))
+        assert torch.equal(stored(masks["ground truth"]["path"]), target[i])
+        assert torch.equal(stored(row["segmentations/typical.filenames"][i]), images[i, 0].long())
+    assert len(masks) == 2 and i == 2
+    assert '"10": "background"' in json.dumps(records)
 
 
 def test_run_is_finished_and_marked_when_the_experiment_fails(tmp_path):

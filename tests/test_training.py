@@ -331,3 +331,11 @@ def test_expected_minutes_leaves_the_model_alone(tiny):
     minutes = training.expected_minutes(model, tiny(), tiny(seed=1), num_epochs=3, batch_size=16, runs=2)
     assert 0 < minutes < 1
     assert states_equal(model, before)
+
+
+@pytest.mark.parametrize("num_steps", [1, 4, 5, 6])
+def test_any_number_of_steps(num_steps):
+    """PyTorch's one-cycle schedule divides by zero where its rise takes exactly no step: a fifth of 5."""
+    batches = [(torch.randn(4, 3, 8, 8), torch.arange(4))] * num_steps
+    history = training.fit(ResNet((1,), num_classes=4, width=4), batches, num_epochs=1)
+    assert 0 <= history["lr"][0] <= 0.1

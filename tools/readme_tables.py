@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import segmentation  # noqa: E402
 from benchmarks.__main__ import markdown  # noqa: E402
 from benchmarks.time_to_accuracy import share_of_time  # noqa: E402
 from lab1.files import atomic  # noqa: E402
@@ -67,6 +68,32 @@ def growth(results: dict) -> str:
     return table(["growth in powers of ten", *(f"{depth} layers" for depth in depths)], rows)
 
 
+MEASURES = ("pixel accuracy", "foreground accuracy", "mean IoU", "digit accuracy")
+
+
+def exercise_2_2(results: dict) -> str:
+    r = results["exercise-2.2"]
+    minutes = " and ".join(f"{statistics.mean(m):.0f} minutes {name}" for name, m in r["minutes"].items())
+    seeds = f"{r['seeds']} seeds from the classifier: mean ± standard deviation" if r["seeds"] > 1 else "one seed"
+    made = f"Data: {r['data']}. Hardware: {r['hardware']}; a training took {minutes}. Budget `{r['profile']}`, {seeds}."
+    rows = [[n, *(mean_and_spread([s[m] for s in seeds], ".4f") for m in MEASURES)] for n, seeds in r["test"].items()]
+    rows += [["the classifier itself", "", "", "", mean_and_spread(r["classifier"], ".4f")]]
+    return f"{made}\n\n" + table([f"{r['chosen']} on the test digits", *MEASURES], rows)
+
+
+def variants(results: dict) -> str:
+    measured = sorted(results["exercise-2.2"]["variants"].items(), key=lambda item: item[1]["mean IoU"])
+    rows = [[name, *(f"{v[m]:.3f}" for m in MEASURES)] for name, v in measured]
+    return table(["validation digits, one epoch, one seed", *MEASURES], rows)
+
+
+def canvases(results: dict) -> str:
+    r = dict(results["exercise-2.2"]["detection"])
+    header = [f"{r.pop('canvases')} canvases of 128x128 with 1 to 9 digits", "precision", "recall", "F1"]
+    rows = [[name, *(mean_and_spread([s[m] for s in seeds], ".3f") for m in header[1:])] for name, seeds in r.items()]
+    return table(header, sorted(rows, key=lambda row: row[-1]))
+
+
 def benchmarks(measured: dict) -> str:
     return f"{_conditions(measured['comparisons'])}\n\n{markdown(measured['comparisons']['rows'])}"
 
@@ -106,6 +133,11 @@ def cost(measured: dict) -> str:
     )
 
 
+def segmentation_cost(measured: dict) -> str:
+    m = measured["segmentation"]
+    return f"{_conditions(m)}\n\n{segmentation.markdown(m['rows'])}"
+
+
 def _conditions(m: dict) -> str:
     return f"{m['hardware']}, PyTorch {m['torch']}, {m['date']}."
 
@@ -117,7 +149,8 @@ def main() -> int:
     results = json.loads((ROOT / "images/results.json").read_text())
     measured = json.loads((ROOT / "benchmarks/results.json").read_text())
     parts = {"exercise-2.1": exercise_2_1(results), "growth": growth(results), "benchmarks": benchmarks(measured)}
-    parts |= {"cost": cost(measured)}
+    parts |= {"exercise-2.2": exercise_2_2(results), "variants": variants(results), "canvases": canvases(results)}
+    parts |= {"cost": cost(measured), "segmentation": segmentation_cost(measured)}
     if "time_to_accuracy" in measured:
         parts |= {"time-to-accuracy": time_to_accuracy(measured)}
     path = ROOT / "README.md"
