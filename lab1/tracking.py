@@ -58,6 +58,21 @@ class Run:
 
         self._try(send)
 
+    def table(self, name: str, rows: list[dict]) -> None:
+        """A table with a column for each key of the rows; arrays (H, W) or (H, W, 3) in 0..1 become pictures."""
+
+        def send():
+            import numpy as np
+            import wandb
+
+            def cell(value):
+                return wandb.Image((255 * value).astype(np.uint8)) if isinstance(value, np.ndarray) else value
+
+            cells = [[cell(value) for value in row.values()] for row in rows]
+            self._run.log({f"tables/{name}": wandb.Table(columns=list(rows[0]), data=cells)})
+
+        self._try(send)
+
     def _try(self, action) -> None:
         if self._run is None:
             return
@@ -102,6 +117,7 @@ def _start(**options):
     import wandb
 
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
+    os.environ.setdefault("WANDB_DATA_DIR", str(profiles.output_folder("wandb").resolve()))  # pictures of tables
     options |= {"project": PROJECT, "dir": str(profiles.output_folder()), "reinit": "finish_previous"}
     options["settings"] = wandb.Settings(init_timeout=20, silent=True)
     try:

@@ -62,6 +62,55 @@ def test_figures_of_segmentations_name_their_data(digits):
         figure.canvas.draw()
 
 
+@pytest.fixture
+def explained():
+    """Four images (4, 8, 8, 3), heatmaps (4, 8, 8), masks (4, 8, 8) bool."""
+    rng = np.random.default_rng(0)
+    heat = rng.random((4, 8, 8))
+    return rng.random((4, 8, 8, 3)), heat / heat.max(axis=(1, 2), keepdims=True), heat > 0.6
+
+
+def test_figures_of_heatmaps_name_their_data(explained):
+    images, heat, masks = explained
+    maps, alpha = np.random.rand(6, 4, 4), np.linspace(-1, 1, 6)
+    curves = {"layer3": np.random.rand(9, 5), "random": np.random.rand(9, 5)}
+    figures = [
+        plots.heatmaps(
+            images, {"layer3": heat, "layer4": heat}, ["cat"] * 4, "CIFAR-10", right=[True] * 4, masks=masks
+        ),
+        plots.gradcam_method(images[0], maps, alpha, heat[0], "layer3", "cat", "CIFAR-10"),
+        plots.faithfulness_curves({"deletion": curves, "insertion": curves}, "CIFAR-10"),
+        plots.randomisation({"layer3": np.random.rand(3, 7), "layer4": heat[:3, 0]}, ["fc", "b", "c"], "CIFAR-10"),
+    ]
+    for figure in figures:
+        assert any("CIFAR-10" in text.get_text() for text in figure.texts)
+        figure.canvas.draw()
+
+
+def test_heatmaps_mark_the_hottest_pixel_and_mistakes(explained):
+    images, heat, masks = explained
+    figure = plots.heatmaps(images, {"layer3": heat}, ["cat"] * 4, "", right=[True, False] * 2, masks=masks)
+    top, bottom = figure.axes[:4], figure.axes[4:8]
+    assert [axis.title.get_color() for axis in top] == [plots.BLUE, plots.VERMILION] * 2
+    for axis, values in zip(bottom, heat, strict=True):
+        (cross,) = axis.lines
+        assert values[int(cross.get_ydata()[0]), int(cross.get_xdata()[0])] == 1
+
+
+def test_faithfulness_curves_show_mean_and_its_interval():
+    values = np.random.default_rng(0).random((50, 5))
+    axis = plots.faithfulness_curves({"deletion": {"layer3": values}, "insertion": {"layer3": values}}, "").axes[0]
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), values.mean(axis=0))
+    band = axis.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx((values.mean(0) + 1.96 * values.std(0, ddof=1) / 50**0.5).max())
+
+
+def test_randomisation_begins_at_one_and_skips_constant_maps():
+    values = np.array([[0.5, np.nan, 0.1], [0.0, 0.2, -0.2]])
+    axis = plots.randomisation({"layer3": values}, ["fc", "layer4"], "").axes[0]
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), [1, 0.3, 0], atol=1e-12)
+
+
 def test_architecture_is_read_from_the_network():
     figure = plots.fcn_architecture(ResNet18FCN(num_classes=6, width=8, stride=4), torch.rand(1, 1, 18, 24), "")
     texts = [text.get_text() for text in figure.axes[0].texts]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ def offline(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB1_OUTPUT", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("LAB1_PROFILE", "smoke")
+    monkeypatch.setenv("WANDB_DATA_DIR", "")
+    monkeypatch.delenv("WANDB_DATA_DIR")  # and whatever it becomes is undone afterwards
 
 
 def read_back(folder):
@@ -74,6 +77,23 @@ def test_offline_run_holds_everything(tmp_path, capsys):
     assert "test/accuracy" in json.dumps(records)
     assert list(folder.glob("files/media/images/figures/curve_*.png"))
     assert records[-1]["type"] == "exit" or any(r["type"] == "exit" for r in records)
+
+
+def test_table_with_pictures(tmp_path):
+    grey, colour = np.random.rand(8, 9), np.random.rand(8, 9, 3)
+    with tracking.run("gradcam", group="exercise-2.3") as run:
+        run.table("heatmaps", [{"image": colour, "map": grey, "class": "cat", "probability": 0.25}] * 2)
+    _, records = read_back(tmp_path)
+    (artifact,) = (r["artifact"] for r in records if r["type"] == "artifact")
+    files = {entry["path"]: Path(entry["local_path"]) for entry in artifact["manifest"]["contents"]}
+    assert all(tmp_path in path.parents for path in files.values())  # not in the user's home
+    table = json.loads(files["tables/heatmaps.table.json"].read_text())
+    assert table["columns"] == ["image", "map", "class", "probability"]
+    image, heat, *rest = table["data"][1]
+    assert rest == ["cat", 0.25]
+    stored = np.asarray(Image.open(files[heat["path"]]))
+    np.testing.assert_allclose(stored.reshape(8, 9, -1)[..., 0] / 255, grey, atol=1 / 255)
+    np.testing.assert_allclose(np.asarray(Image.open(files[image["path"]])) / 255, colour, atol=1 / 255)
 
 
 def test_masks_can_be_switched_on(tmp_path, digits):

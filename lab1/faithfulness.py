@@ -1,0 +1,108 @@
+"""How faithful is a heatmap: does it show what the network used, and does it depend on what the network learned?"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lab1.training import predict
+
+
+def deletion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Tensor, num_steps: int = 10) -> Tensor:
+    """The class's probability while pixels are replaced by the mean colour, those with the most heat first.
+
+    The faster it falls, the more faithful the map: a small area under the curve (Petsiuk et al. 2018,
+    arXiv:1806.07421). Taught in Exercise 2.3.
+
+    Args:
+        images: (N, C, H, W) normalised, so that the mean colour is 0.
+        heat: (N, H, W). Equally hot pixels go in an order that was drawn at random once for all.
+        targets: (N,), the class of each image whose probability is followed.
+
+    Returns:
+        (N, num_steps + 1) probabilities in 0..1, after a share of 0, 1 / num_steps, ..., 1 of the pixels.
+    """
+    return _curve(model, images, torch.zeros_like(images), heat, targets, num_steps)
+
+
+def insertion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Tensor, num_steps: int = 10) -> Tensor:
+    """The class's probability while the blurred image is made sharp, beginning with the pixels with the most heat.
+
+    The faster it rises, the more faithful the map: a large area under the curve. Otherwise as `deletion_curve`.
+    """
+    return _curve(model, blurred(images), images, heat, targets, num_steps)
+
+
+def _curve(model, before: Tensor, after: Tensor, heat: Tensor, targets: Tensor, num_steps: int) -> Tensor:
+    num_pixels = heat[0].numel()
+    ties = torch.randperm(num_pixels, generator=torch.Generator().manual_seed(0)).to(heat.device)
+    order = ties[heat.flatten(1)[:, ties].argsort(dim=1, descending=True, stable=True)]
+    rank = order.argsort(dim=1).view_as(heat)[:, None]  # (N, 1, H, W): 0 for the hottest pixel
+    probabilities = []
+    for step in range(num_steps + 1):
+        mixed = torch.where(rank < step * num_pixels / num_steps, after, before)
+        batches = zip(mixed.split(128), targets.split(128), strict=True)
+        logits, labels = predict(model, batches, autocast=False, device=mixed.device)
+        probabilities.append(logits.softmax(1).gather(1, labels[:, None])[:, 0])
+    return torch.stack(probabilities, dim=1)
+
+
+def blurred(images: Tensor, sigma: float = 3.0) -> Tensor:
+    """Images (N, C, H, W) under a Gaussian of this standard deviation in pixels; mirrored beyond the border."""
+    radius = int(3 * sigma)
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=images.device) / sigma) ** 2)
+    kernel = (weights / weights.sum()).repeat(images.shape[1], 1, 1, 1)  # (C, 1, 1, 2 * radius + 1)
+    images = F.pad(images, (radius,) * 4, mode="reflect")
+    images = F.conv2d(images, kernel, groups=images.shape[1])
+    return F.conv2d(images, kernel.mT, groups=images.shape[1])
+
+
+def area_under(curves: Tensor) -> Tensor:
+    """(N, S + 1) -> (N,): the mean height of each curve, by the trapezoidal rule."""
+    return torch.trapezoid(curves, dim=1) / (curves.shape[1] - 1)
+
+
+def rank_correlation(heat: Tensor, other: Tensor) -> Tensor:
+    """Spearman's correlation of two heatmaps of each image: (N, H, W) both -> (N,) in -1..1, nan for a constant map.
+
+    About 0 after the network's weights were replaced by random ones, if the map depends on them (Adebayo et al. 2018,
+    arXiv:1810.03292).
+    """
+    from scipy.stats import rankdata
+
+    ranks = (torch.from_numpy(rankdata(maps.flatten(1).numpy(force=True), axis=1)) for maps in (heat, other))
+    first, second = (r - r.mean(dim=1, keepdim=True) for r in ranks)  # float64
+    return (first * second).sum(1) / (first.square().sum(1) * second.square().sum(1)).sqrt()
+
+
+def pointing_game(heat: Tensor, masks: Tensor, tolerance: int = 2) -> Tensor:
+    """Whether the hottest pixel lies on the object or at most `tolerance` pixels from it (Zhang et al. 2016,
+    arXiv:1608.00507).
+
+    Args:
+        heat: (N, H, W); masks: (N, H, W) bool, the objects, holes filled where a hole shall count (see `filled`).
+
+    Returns:
+        (N,) in 0..1: of several equally hot pixels, the share that hits. So a map without any heat scores chance,
+        which is the mean of `grown(masks, tolerance)`.
+    """
+    hottest = heat == heat.amax(dim=(1, 2), keepdim=True)
+    return (hottest & grown(masks, tolerance)).sum(dim=(1, 2)) / hottest.sum(dim=(1, 2))
+
+
+def grown(masks: Tensor, tolerance: int) -> Tensor:
+    """Masks (N, H, W) bool, and all pixels whose distance from them is at most `tolerance` pixels."""
+    steps = torch.arange(-tolerance, tolerance + 1, device=masks.device)
+    disc = (steps[:, None] ** 2 + steps**2 <= tolerance**2).float()
+    return F.conv2d(masks[:, None].float(), disc[None, None], padding=tolerance)[:, 0] > 0.5
+
+
+def filled(masks: Tensor) -> Tensor:
+    """Masks (N, H, W) bool with their holes closed: a ring becomes a disc."""
+    from scipy.ndimage import binary_fill_holes
+
+    return torch.stack([torch.from_numpy(binary_fill_holes(mask)) for mask in masks.numpy(force=True)]).to(masks.device)
+
+
+def energy_in_mask(heat: Tensor, masks: Tensor) -> Tensor:
+    """The share of all heat that lies on the object (Wang et al. 2020, arXiv:1910.01279): (N,), nan without heat."""
+    return (heat * masks).sum(dim=(1, 2)) / heat.sum(dim=(1, 2))

@@ -1,0 +1,237 @@
+"""GradCAM against its definition and finite differences; what it leaves untouched; what it refuses."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lab1 import GradCAM, ResNet, ResNet18
+from lab1.gradcam import all_classes
+
+LAYERS = ["layer1", "layer2", "layer3", "layer4"]
+
+
+def randomised(model, seed=0):
+    """In eval mode, with BatchNorm statistics and scales that are not those of the identity."""
+    torch.manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5), nn.init.normal_(module.bias, std=0.2)
+            nn.init.normal_(module.running_mean, std=0.2), nn.init.uniform_(module.running_var, 0.5, 2)
+    return model.eval()
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return randomised(ResNet18(width=8))
+
+
+@pytest.fixture
+def images():
+    return torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def normalised(heat, size):
+    """What follows after ReLU: upsampled, and divided by the maximum of each image."""
+    heat = F.interpolate(heat, size, mode="bilinear", align_corners=False)[:, 0]
+    return heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
+
+
+def test_definition_with_everything_differentiated(model, images):
+    """The formula of the paper, image by image and channel by channel, from retained gradients."""
+    targets = torch.tensor([3, 1, 4, 1, 5])
+    for layer in LAYERS:
+        with GradCAM(model, layer) as cam:
+            found = cam(images, targets)
+        assert found.shape == (5, 32, 32) and found.dtype == torch.float32 and not found.requires_grad
+        for i, target in enumerate(targets):
+            kept = {}
+            hook = getattr(model, layer).register_forward_hook(lambda m, x, y, kept=kept: kept.update(a=y))
+            score = model(images[i : i + 1])[0, target]
+            hook.remove()
+            (gradient,) = torch.autograd.grad(score, kept["a"])
+            heat = torch.zeros(kept["a"].shape[2:])
+            for k in range(gradient.shape[1]):
+                heat += gradient[0, k].mean() * kept["a"][0, k].detach()
+            expected = normalised(heat.clamp(min=0)[None, None], (32, 32))[0]
+            torch.testing.assert_close(found[i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_alpha_by_finite_differences():
+    """dy / dA measured by changing each number of A a little, in float64."""
+    torch.manual_seed(0)
+    first, rest = nn.Conv2d(1, 3, 3), nn.Sequential(nn.Tanh(), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 5))
+    model = nn.Sequential(first, rest).double()
+    images = torch.randn(2, 1, 6, 6, dtype=torch.float64)
+    with torch.no_grad():
+        maps, epsilon = first(images), 1e-6
+        alpha = torch.zeros(2, 3, dtype=torch.float64)
+        for k, y, x in torch.cartesian_prod(torch.arange(3), torch.arange(4), torch.arange(4)).tolist():
+            for sign in (1, -1):
+                moved = maps.clone()
+                moved[:, k, y, x] += sign * epsilon
+                alpha[:, k] += sign * rest(moved)[:, 2] / (2 * epsilon) / 16
+        heat = (alpha[:, :, None, None] * maps).sum(1, keepdim=True).clamp(min=0)
+    with GradCAM(model, "0") as cam:
+        torch.testing.assert_close(cam(images, 2), normalised(heat, (6, 6)).float(), rtol=1e-5, atol=1e-6)
+
+
+def test_each_image_is_by_itself(model, images):
+    with GradCAM(model, "layer3") as cam:
+        together, alone = cam(images), torch.cat([cam(image[None]) for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_range_and_maximum(model, images):
+    with GradCAM(model, LAYERS) as cam:
+        for heat in cam(images):
+            assert heat.min() >= 0 and heat.max() <= 1
+            assert all(m in (0, 1) for m in heat.amax(dim=(1, 2)).tolist())
+
+
+def test_all_zero_stays_zero(images):
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 32 * 32, 4))
+    nn.init.constant_(model[3].weight, -1)  # the more there is, the less it speaks for the class
+    with GradCAM(model, "1") as cam:
+        assert not cam(images).any()
+
+
+def test_targets(model, images):
+    predicted = model(images).argmax(1)
+    with GradCAM(model, "layer2") as cam:
+        default = cam(images)
+        for same in (predicted, predicted.tolist(), predicted.int()):
+            torch.testing.assert_close(cam(images, same), default)
+        torch.testing.assert_close(cam(images, 7), cam(images, [7] * 5))
+
+
+def test_several_layers_in_one_pass(model, images):
+    calls = []
+    hook = model.fc.register_forward_hook(lambda *_: calls.append(1))
+    layers = ["layer4", model.layer2, "layer3.1.conv1", "layer1"]
+    with GradCAM(model, layers) as cam:
+        several = cam(images)
+    hook.remove()
+    assert len(calls) == 1
+    for layer, heat in zip(layers, several, strict=True):
+        with GradCAM(model, layer) as cam:
+            torch.testing.assert_close(heat, cam(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_all_classes(model, images, layer):
+    heat = all_classes(model, layer, images)
+    assert heat.shape == (5, 10, 32, 32)
+    with GradCAM(model, layer) as cam:
+        for c in range(10):
+            torch.testing.assert_close(heat[:, c], cam(images, c), rtol=1e-4, atol=1e-5)
+
+
+def test_at_the_last_stage_it_is_cam(model, images):
+    """alpha is the linear layer's weight over the number of positions (Zhou et al. 2016)."""
+    maps = model.features(images)["layer4"]
+    cam_by_hand = torch.einsum("kc,nchw->nkhw", model.fc.weight, maps).clamp(min=0).detach()
+    with GradCAM(model, "layer4") as cam:
+        for c in (0, 9):
+            torch.testing.assert_close(cam(images, c), normalised(cam_by_hand[:, c : c + 1], (32, 32)))
+
+
+def state(model):
+    flags = [module.training for module in model.modules()], [p.requires_grad for p in model.parameters()]
+    hooks = [len(module._forward_hooks) + len(module._backward_hooks) for module in model.modules()]
+    return flags, hooks, [p.grad for p in model.parameters()], torch.is_grad_enabled()
+
+
+def test_nothing_is_left_behind(model, images):
+    model.train()
+    model.layer2.eval()
+    model.layer1[0].conv1.weight.requires_grad_(False)
+    before, buffers = state(model), [b.clone() for b in model.buffers()]
+    with GradCAM(model, ["layer3", "layer4"]) as cam:
+        cam(images)
+        cam(images, 3)
+        with pytest.raises(ValueError, match="targets"):
+            cam(images, 10)
+    all_classes(model, "layer3", images)
+    assert state(model) == before
+    assert all(torch.equal(b, c) for b, c in zip(model.buffers(), buffers, strict=True))
+
+
+def test_nothing_is_left_behind_after_an_exception(model, images):
+    before = state(model)
+    with pytest.raises(RuntimeError), GradCAM(model, "layer1") as cam:
+        cam(images[:, :2])  # two channels
+    with pytest.raises(ZeroDivisionError), GradCAM(model, "layer1"):
+        raise ZeroDivisionError
+    assert state(model) == before
+
+
+def test_no_parameter_gradient_is_computed(model, images):
+    for p in model.parameters():
+        p.register_hook(lambda gradient: pytest.fail("a parameter's gradient was computed"))
+    with GradCAM(model, "layer2") as cam:
+        cam(images)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_grad_mode_does_not_matter(model, images, mode):
+    with GradCAM(model, "layer3") as cam:
+        expected = cam(images)
+        with mode():
+            torch.testing.assert_close(cam(images.clone()), expected)
+            assert not torch.is_grad_enabled()
+        for p in model.parameters():
+            p.requires_grad_(False)
+        torch.testing.assert_close(cam(images), expected)
+
+
+def test_train_mode_does_not_matter(model, images):
+    with GradCAM(model, "layer3") as cam:
+        expected = cam(images)
+        model.train()
+        torch.testing.assert_close(cam(images), expected)
+
+
+def test_bf16_and_channels_last(model, images):
+    with GradCAM(model, "layer4") as cam:
+        expected = cam(images, 0)
+        model.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(cam(images.to(memory_format=torch.channels_last), 0), expected, rtol=1e-4, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            heat = cam(images, 0)
+    assert heat.dtype == torch.float32
+    assert (heat - expected).abs().mean() < 0.05
+
+
+def test_bad_input_is_refused_in_words(model, images):
+    with pytest.raises(ValueError, match="no layer 'layer5'; its layers are stem, stem.0"):
+        GradCAM(model, "layer5")
+    with pytest.raises(ValueError, match="this Conv2d is no layer of the model"):
+        GradCAM(model, nn.Conv2d(3, 3, 1))
+    with pytest.raises(ValueError, match="output of Linear is no feature map"), GradCAM(model, "fc") as cam:
+        cam(images)
+    model.unused = nn.Conv2d(3, 3, 1)
+    with pytest.raises(ValueError, match="did not call Conv2d"), GradCAM(model, "unused") as cam:
+        cam(images)
+    with pytest.raises(ValueError, match="in its `with`"):
+        GradCAM(model, "layer1")(images)
+    with GradCAM(model, "layer1") as cam:
+        for targets, message in [
+            (10, r"lie in 0\.\.9: the model has 10 classes"),
+            ([0, 1, 2, 3, -1], r"lie in 0\.\.9"),
+            ([1, 2], "5 images need as many targets, not 2"),
+            (0.5, "class numbers"),
+            (torch.zeros(5, 1).long(), "class numbers"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                cam(images, targets)
+    segmenter = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1))
+    with pytest.raises(ValueError, match=r"logits \(N, K\)"), GradCAM(segmenter, "0") as cam:
+        cam(images)
+
+
+def test_cifar_resnet_of_any_depth(images):
+    model = randomised(ResNet((1, 1, 1), width=8))
+    with GradCAM(model, "layer3") as cam:
+        assert cam(images).shape == (5, 32, 32)
