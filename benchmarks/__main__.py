@@ -2,7 +2,7 @@
 
 import argparse
 
-from benchmarks import data_pipeline, gradient_logging, segmentation, training_step
+from benchmarks import data_pipeline, gradcam, gradient_logging, segmentation, training_step
 from benchmarks.harness import FOLDER, record
 from lab1.device import hardware
 from lab1.results import table
@@ -31,11 +31,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="smaller batches and fewer repetitions, under 3 minutes")
     quick = parser.parse_args().quick
     rows = [row._asdict() for module in MODULES for row in module.run(quick)]
+    heatmaps = [row._asdict() for row in gradcam.run(quick)]
     costs = segmentation.run(quick)
     path = FOLDER.parent / "outputs/benchmarks.json" if quick else FOLDER / "results.json"
     record("comparisons", {"rows": rows}, path)
+    record("gradcam", {"rows": heatmaps}, path)
     record("segmentation", {"rows": costs}, path)
-    tables = f"{markdown(rows)}\n\n{segmentation.markdown(costs)}"
+    tables = f"{markdown(rows)}\n\n{markdown(heatmaps)}\n\n{segmentation.markdown(costs)}"
     print(f"\n{hardware()}\n\n{tables}\n\n{path.relative_to(FOLDER.parent)}")
 
 

@@ -236,7 +236,7 @@ def load(
 
 def _split(name, source, arrays, masks, num_train, num_test, seed) -> Dataset:
     x_train, y_train, x_test, y_test = (torch.from_numpy(a) for a in arrays)
-    train_masks, test_masks = masks or (None, None)
+    train_masks, test_masks = map(torch.from_numpy, masks) if masks else (None, None)
     order, test = _stratified_order(y_train, seed)[:num_train], _stratified_order(y_test, seed)[:num_test]
     val, train = order[: len(order) // 10], order[len(order) // 10 :]
     if min(len(val), len(test), num_train or 1, num_test or 1) < 1:

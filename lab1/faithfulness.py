@@ -1,5 +1,6 @@
 """How faithful is a heatmap: does it show what the network used, and does it depend on what the network learned?"""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ def deletion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Tens
 
     Args:
         images: (N, C, H, W) normalised, so that the mean colour is 0.
+            The model is evaluated on their device.
         heat: (N, H, W). Equally hot pixels go in an order that was drawn at random once for all.
         targets: (N,), the class of each image whose probability is followed.
 
@@ -33,17 +35,14 @@ def insertion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Ten
 
 
 def _curve(model, before: Tensor, after: Tensor, heat: Tensor, targets: Tensor, num_steps: int) -> Tensor:
-    num_pixels = heat[0].numel()
+    heat, num_pixels = heat.to(before.device), heat[0].numel()
     ties = torch.randperm(num_pixels, generator=torch.Generator().manual_seed(0)).to(heat.device)
     order = ties[heat.flatten(1)[:, ties].argsort(dim=1, descending=True, stable=True)]
     rank = order.argsort(dim=1).view_as(heat)[:, None]  # (N, 1, H, W): 0 for the hottest pixel
-    probabilities = []
-    for step in range(num_steps + 1):
-        mixed = torch.where(rank < step * num_pixels / num_steps, after, before)
-        batches = zip(mixed.split(128), targets.split(128), strict=True)
-        logits, labels = predict(model, batches, autocast=False, device=mixed.device)
-        probabilities.append(logits.softmax(1).gather(1, labels[:, None])[:, 0])
-    return torch.stack(probabilities, dim=1)
+    shares = [torch.where(rank < step * num_pixels / num_steps, after, before) for step in range(num_steps + 1)]
+    batches = zip(torch.cat(shares).split(128), targets.repeat(num_steps + 1).split(128), strict=True)
+    logits, targets = predict(model, batches, autocast=False, device=before.device)
+    return logits.softmax(1).gather(1, targets[:, None]).view(num_steps + 1, -1).T
 
 
 def blurred(images: Tensor, sigma: float = 3.0) -> Tensor:
@@ -100,7 +99,8 @@ def filled(masks: Tensor) -> Tensor:
     """Masks (N, H, W) bool with their holes closed: a ring becomes a disc."""
     from scipy.ndimage import binary_fill_holes
 
-    return torch.stack([torch.from_numpy(binary_fill_holes(mask)) for mask in masks.numpy(force=True)]).to(masks.device)
+    closed = [binary_fill_holes(mask) for mask in masks.numpy(force=True)]
+    return torch.tensor(np.array(closed, dtype=bool).reshape(masks.shape), device=masks.device)
 
 
 def energy_in_mask(heat: Tensor, masks: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ class GradCAM:
     Args:
         model: (N, C, H, W) to logits (N, K). It is called in eval mode, and left as it was.
         layer: a module of the model or its dotted name; a list of them gives a list of heatmaps from one forward and
-            one backward pass.
+            one backward pass. Of a module that is called several times, the last call counts.
 
     Raises:
         ValueError: a layer that the model does not have. When called: a layer that the model did not use or whose
@@ -27,19 +27,21 @@ class GradCAM:
     def __init__(self, model: nn.Module, layer: nn.Module | str | list[nn.Module | str]):
         self.model, self._several = model, isinstance(layer, list | tuple)
         self._layers = [_find(model, each) for each in (layer if self._several else [layer])]
-        self._maps, self._hooks = {}, []
+        self._maps, self._hooks = None, []  # maps only while this object calls the model
 
     def __enter__(self) -> "GradCAM":
-        self._hooks = [layer.register_forward_hook(self._capture) for layer in self._layers]
+        self._hooks += [layer.register_forward_hook(self._capture) for layer in self._layers]
         return self
 
     def __exit__(self, *error) -> None:
-        for hook in self._hooks:
-            hook.remove()
+        while self._hooks:
+            self._hooks.pop().remove()
 
-    def _capture(self, layer: nn.Module, inputs, output: Tensor) -> Tensor:
+    def _capture(self, layer: nn.Module, inputs, output: Tensor) -> Tensor | None:
+        if self._maps is None:
+            return None
         if not isinstance(output, Tensor) or output.ndim != 4:
-            raise ValueError(f"the output of {type(layer).__name__} is no feature map (N, C, h, w)")
+            raise ValueError(f"the output of {_name(self.model, layer)} is no feature map (N, C, h, w)")
         torch.set_grad_enabled(True)  # the graph begins at the first of the layers: nothing before it is differentiated
         self._maps[layer] = output if output.requires_grad else output.detach().requires_grad_()
         return self._maps[layer].clone()  # what comes next may change it in place
@@ -52,7 +54,7 @@ class GradCAM:
         with torch.inference_mode(False), torch.no_grad():  # afterwards the mode is again what it was
             logits, maps = _forward(self, images)
             score = logits.gather(1, _as_classes(targets, logits)[:, None]).sum()
-            gradients = torch.autograd.grad(score, maps)  # of the feature maps only, not of any parameter
+            gradients = torch.autograd.grad(score, maps, materialize_grads=True)  # of these maps, of no parameter
             heat = [_heatmaps(a, gradient, images.shape[2:]) for a, gradient in zip(maps, gradients, strict=True)]
         return heat if self._several else heat[0]
 
@@ -60,7 +62,7 @@ class GradCAM:
 def all_classes(model: nn.Module, layer: nn.Module | str, images: Tensor) -> Tensor:
     """The heatmaps of all classes, (N, K, H, W), from one forward pass and one batched backward pass.
 
-    Arguments, errors and what is left untouched are as with GradCAM.
+    Arguments, errors and what is left untouched are as with GradCAM. The backward pass needs K times the memory.
     """
     with torch.inference_mode(False), torch.no_grad(), GradCAM(model, layer) as cam:
         logits, [maps] = _forward(cam, images)
@@ -74,15 +76,21 @@ def all_classes(model: nn.Module, layer: nn.Module | str, images: Tensor) -> Ten
 def _forward(cam: GradCAM, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The logits (N, K), and the layers' feature maps, of which they are a differentiable function."""
     modes = {module: module.training for module in cam.model.modules()}
+    cam._maps = {}
     try:
-        logits = cam.model.eval()(images)
-        if unused := [type(layer).__name__ for layer in cam._layers if layer not in cam._maps]:
+        logits = cam.model.eval()(images.clone() if images.is_inference() else images)
+        if unused := [_name(cam.model, layer) for layer in cam._layers if layer not in cam._maps]:
             raise ValueError(f"the model did not call {', '.join(unused)}, or GradCAM was not called in its `with`")
-        if logits.ndim != 2:
-            raise ValueError(f"the model must give logits (N, K), not {tuple(logits.shape)}")
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            raise ValueError(
+                f"the model must give logits (N, K), not {getattr(logits, 'shape', type(logits).__name__)}"
+            )
+        if not logits.requires_grad:
+            raise ValueError("the logits do not depend on the layer in a way that can be differentiated")
         return logits, [cam._maps[layer] for layer in cam._layers]
     finally:
-        cam._maps = {}  # so that no graph is kept
+        cam._maps = None  # so that no graph is kept
+        torch.clear_autocast_cache()  # weights that were cast without a graph
         for module, mode in modes.items():
             module.training = mode
 
@@ -97,7 +105,7 @@ def _heatmaps(maps: Tensor, gradients: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
     if isinstance(layer, str):
         if layer not in modules or not layer:
             raise ValueError(f"the model has no layer {layer!r}; its layers are {', '.join(filter(None, modules))}")
@@ -105,6 +113,10 @@ def _find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
     if not any(layer is module for module in modules.values()):
         raise ValueError(f"this {type(layer).__name__} is no layer of the model")
     return layer
+
+
+def _name(model: nn.Module, layer: nn.Module) -> str:
+    return next(name for name, module in model.named_modules() if module is layer)
 
 
 def _as_classes(targets: Tensor | list[int] | int | None, logits: Tensor) -> Tensor:
@@ -119,4 +131,4 @@ def _as_classes(targets: Tensor | list[int] | int | None, logits: Tensor) -> Ten
         raise ValueError(f"{count} images need as many targets, not {len(targets)}")
     if ((targets < 0) | (targets >= num_classes)).any():
         raise ValueError(f"targets must lie in 0..{num_classes - 1}: the model has {num_classes} classes")
-    return targets.long().expand(count)
+    return targets.long().expand(count).clone()  # outside of inference mode, where it may have been made

@@ -30,7 +30,15 @@ COLOURS = {
     "from scratch": VERMILION,
 }
 HEAT = "inferno"  # the colour map of heatmaps
-MAP_COLOURS = {"layer2": ORANGE, "layer3": BLUE, "layer4": VERMILION, "random": GREY, "centre": PURPLE}
+MAP_COLOURS = {
+    "layer1": "#009E73",
+    "layer2": ORANGE,
+    "layer3": BLUE,
+    "layer4": VERMILION,
+    "another image's": "#56B4E9",
+    "centre": PURPLE,
+    "random": GREY,
+}
 LABEL_COLOURS = colors.ListedColormap([*plt.get_cmap("tab10").colors, "#F2F2F2"])  # ten digits and the background
 _LABELS = {"cmap": LABEL_COLOURS, "vmin": 0, "vmax": BACKGROUND}
 PIXEL_KINDS = {  # what comparing two label maps says of a pixel
@@ -443,7 +451,8 @@ def heatmaps(
             if masks is not None:
                 axis.contour(masks[i], levels=[0.5], colors="white", linewidths=1)
                 y, x = np.unravel_index(heat.argmax(), heat.shape)
-                axis.plot(x, y, "x", color="#56B4E9", markersize=7, markeredgewidth=2)
+                if heat[y, x] > 0:
+                    axis.plot(x, y, "x", color="#56B4E9", markersize=7, markeredgewidth=2)
     for axis, name in zip(axes[:, 0], ("image", *rows), strict=True):
         axis.set_ylabel(name, fontsize=9)
     for axis in axes.flat:
@@ -464,7 +473,7 @@ def gradcam_method(image, maps, alpha, heat, layer: str, class_name: str, source
 
     Args:
         image: (H, W, 3) in 0..1.
-        maps, alpha: the layer's feature maps (C, h, w) and their weights (C,); those with the largest are shown.
+        maps, alpha: the layer's feature maps (C, h, w) and their weights (C,); those that contribute most are shown.
         heat: (H, W) in 0..1, what GradCAM gives.
         layer, class_name: where the maps come from, and the class that alpha belongs to.
     """
@@ -488,12 +497,12 @@ def gradcam_method(image, maps, alpha, heat, layer: str, class_name: str, source
     place(0.015, middle, 0.33, "image").imshow(image, interpolation="nearest")
     arrow(0.165, 0.245)
     write(0.205, middle + 0.05, f"forward\nto {layer}", color=GREY)
-    for row, k in enumerate(np.argsort(-np.abs(alpha))[:num_maps]):
+    for row, k in enumerate(np.argsort(-np.abs(alpha) * np.abs(maps).mean(axis=(1, 2)))[:num_maps]):
         y = 0.755 - 0.19 * row
         place(0.255, y, 0.165).imshow(maps[k], cmap="viridis")
         write(0.335, y, rf"$A_{{{k}}}$", 12, ha="left")
         write(0.385, y, rf"$\alpha_{{{k}}} = {1000 * alpha[k]:+.2f} \cdot 10^{{-3}}$", 11, ha="left")
-    write(0.355, 0.06, f"... of {len(alpha)} maps of {maps.shape[1]} x {maps.shape[2]}, largest weights first")
+    write(0.355, 0.06, f"... of {len(alpha)} maps of {maps.shape[1]} x {maps.shape[2]}, largest contributions first")
     arrow(0.505, 0.535)
     total = np.einsum("c,chw->hw", alpha, maps)
     limit = np.abs(total).max()
@@ -544,10 +553,8 @@ def randomisation(correlations: dict[str, np.ndarray], replaced: list[str], sour
     """
     figure, axis = plt.subplots(figsize=(8, 4.6))
     for layer, values in correlations.items():
-        values, colour = (
-            np.concatenate([np.ones_like(values[:1]), values]),
-            MAP_COLOURS[layer],
-        )  # 1: nothing is replaced
+        values = np.concatenate([np.ones_like(values[:1]), values])  # nothing is replaced yet
+        colour = MAP_COLOURS[layer]
         low, high = np.nanquantile(values, (0.25, 0.75), axis=1)
         axis.plot(np.nanmean(values, axis=1), "o-", color=colour, label=f"maps of {layer}")
         axis.fill_between(range(len(values)), low, high, color=colour, alpha=0.15, lw=0)

@@ -31,6 +31,11 @@ class Profile:
     num_fcn_trainings: int  # repetitions of the chosen variant
     num_canvases: int  # to fine-tune with
     num_test_canvases: int
+    # Exercise 2.3, on CIFAR-10 and Shapes-10
+    num_explained: int  # validation images, and test images, whose heatmaps are measured
+    num_shapes: int | None  # images of Shapes-10 to train and validate with
+    num_test_shapes: int | None
+    shapes_batch_size: int
 
 
 PROFILES = {
@@ -49,6 +54,10 @@ PROFILES = {
         num_fcn_trainings=1,
         num_canvases=2,
         num_test_canvases=3,
+        num_explained=2,
+        num_shapes=10,
+        num_test_shapes=20,
+        shapes_batch_size=9,
     ),
     "cpu": Profile(
         name="cpu",
@@ -65,6 +74,10 @@ PROFILES = {
         num_fcn_trainings=1,
         num_canvases=600,
         num_test_canvases=500,
+        num_explained=500,
+        num_shapes=None,
+        num_test_shapes=None,
+        shapes_batch_size=32,
     ),
     "full": Profile(
         name="full",
@@ -81,6 +94,10 @@ PROFILES = {
         num_fcn_trainings=3,
         num_canvases=600,
         num_test_canvases=500,
+        num_explained=500,
+        num_shapes=None,
+        num_test_shapes=None,
+        shapes_batch_size=32,
     ),
 }
 

@@ -45,6 +45,9 @@ def test_quick_comparisons():
     ratio = {(row["a"], row["b"]): row["ratio"] for row in rows}
     assert ratio["torchvision, PIL", "lab1.data"] > 5  # with much room for a busy machine
     assert ratio["the usual script", "fit"] > 0.7
+    ratio = {(row["comparison"], row["a"]): row["ratio"] for row in measured["gradcam"]["rows"]}
+    assert all(value > 0.6 for value in ratio.values())  # with much room, too
+    assert ratio["Grad-CAM at layer2, layer3 and layer4 for 16 images", "captum, once a layer"] > 1.3
     speed = {(row["task"], row["side"]): row["megapixels a second"] for row in measured["segmentation"]["rows"]}
     assert speed["inference", 28] > speed["training", 28] and speed["inference", 128] > speed["training", 128]
 

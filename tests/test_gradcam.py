@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lab1 import GradCAM, ResNet, ResNet18
 from lab1.gradcam import all_classes
@@ -168,10 +169,73 @@ def test_nothing_is_left_behind_after_an_exception(model, images):
 
 
 def test_no_parameter_gradient_is_computed(model, images):
-    for p in model.parameters():
-        p.register_hook(lambda gradient: pytest.fail("a parameter's gradient was computed"))
-    with GradCAM(model, "layer2") as cam:
+    wanted = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if "convolution_backward" in str(function):
+                wanted.append(args[-1])  # for its input, weight and bias
+            return function(*args, **(kwargs or {}))
+
+    with Watch(), GradCAM(model, "layer2") as cam:
         cam(images)
+    assert len(wanted) == 10  # the convolutions and projections of layer3 and layer4, none before
+    assert all(mask == [True, False, False] for mask in wanted)
+
+
+def test_another_call_of_the_model_is_left_alone(model, images):
+    with GradCAM(model, "layer2") as first, GradCAM(model, "layer3") as second:
+        expected = first(images)
+        with torch.no_grad():
+            assert not model(images).requires_grad
+        second(images)
+        torch.testing.assert_close(first(images), expected)
+    with pytest.raises(ValueError, match="in its `with`"):
+        first(images)
+
+
+def test_targets_and_images_of_inference_mode(model, images):
+    with torch.inference_mode():
+        targets, copies = model(images).argmax(1), images.clone()
+    whole = nn.Sequential(nn.Identity(), model)
+    with GradCAM(whole, ["0", "1.layer3"]) as cam:
+        for heat, expected in zip(cam(copies, targets), cam(images, targets.tolist()), strict=True):
+            torch.testing.assert_close(heat, expected)
+
+
+def test_a_layer_that_the_logits_do_not_depend_on(images):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.ignored, self.fc = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1), nn.Linear(4, 10)
+
+        def forward(self, x):
+            self.ignored(x)
+            return self.fc(self.used(x).mean(dim=(2, 3)))
+
+    torch.manual_seed(0)
+    with GradCAM(Odd(), ["used", "ignored"]) as cam:
+        used, ignored = cam(images)
+    assert used.any() and not ignored.any()
+
+
+def test_a_shared_module_counts_where_it_is_called_last():
+    torch.manual_seed(0)
+    relu = nn.ReLU()
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), relu, nn.Conv2d(4, 4, 3), relu, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    images = torch.randn(2, 3, 9, 9)
+    maps = model[:4](images)
+    expected = normalised(maps[:, [1]].detach(), (9, 9))  # logit 1 is the mean of map 1
+    for name in ("1", "3"):
+        with GradCAM(model, name) as cam:
+            torch.testing.assert_close(cam(images, 1), expected)
+
+
+def test_training_goes_on_in_the_same_autocast_block(model, images):
+    with torch.autocast("cpu", torch.bfloat16), GradCAM(model, "layer3") as cam:
+        cam(images)
+        model(images).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -209,10 +273,10 @@ def test_bad_input_is_refused_in_words(model, images):
         GradCAM(model, "layer5")
     with pytest.raises(ValueError, match="this Conv2d is no layer of the model"):
         GradCAM(model, nn.Conv2d(3, 3, 1))
-    with pytest.raises(ValueError, match="output of Linear is no feature map"), GradCAM(model, "fc") as cam:
+    with pytest.raises(ValueError, match="output of fc is no feature map"), GradCAM(model, "fc") as cam:
         cam(images)
     model.unused = nn.Conv2d(3, 3, 1)
-    with pytest.raises(ValueError, match="did not call Conv2d"), GradCAM(model, "unused") as cam:
+    with pytest.raises(ValueError, match="did not call unused"), GradCAM(model, "unused") as cam:
         cam(images)
     with pytest.raises(ValueError, match="in its `with`"):
         GradCAM(model, "layer1")(images)

@@ -25,7 +25,7 @@ def model(request, shapes):
     torch.manual_seed(0)
     model = ResNet18()
     if request.param == "trained":
-        training.fit(model, shapes.train, num_epochs=2, batch_size=32)
+        training.fit(model, shapes.train, num_epochs=2, batch_size=32, device="cpu")
     return model.eval()
 
 
@@ -88,4 +88,5 @@ def test_any_network(name):
             module.inplace = False
     with GradCAM(model, layer) as cam:
         heat = cam(images, 3)
+    assert heat.any()
     torch.testing.assert_close(heat, normalised(captums(safe, layer, images, 3), (64, 64)), rtol=0, atol=1e-4)

@@ -94,8 +94,40 @@ def canvases(results: dict) -> str:
     return table(header, sorted(rows, key=lambda row: row[-1]))
 
 
-def benchmarks(measured: dict) -> str:
-    return f"{_conditions(measured['comparisons'])}\n\n{markdown(measured['comparisons']['rows'])}"
+def exercise_2_3(results: dict) -> str:
+    r = results["exercise-2.3"]
+    rows = []
+    for name, measured in r["faithfulness"].items():
+        cells = [f"{mean:.3f} ± {half:.3f}" for mean, half in (measured[key] for key in measured)]
+        rows += [[f"{name} (chosen)" if name == r["chosen"] else name, *cells]]
+    titles = {"validation": "insertion - deletion, validation", "test": "insertion - deletion, test"}
+    header = [titles.get(key, f"{key}, test") for key in next(iter(r["faithfulness"].values()))]
+    made = f"Data: {r['data'][0]}. Hardware: {r['hardware']}. Budget `{r['profile']}`, one network, "
+    made += f"{r['test images']} test images: mean, and behind ± half of its 95% interval."
+    return f"{made}\n\n" + table(["map", *header], rows)
+
+
+def randomised(results: dict) -> str:
+    measured = results["exercise-2.3"]["randomisation"]
+    order = ("fc", "layer4", "layer3", "layer2", "layer1", "stem")
+    rows = [[f"maps of {layer}", *(f"{values[name]:.2f}" for name in order)] for layer, values in measured.items()]
+    return table(["untrained:", "fc", *(f"... and {name}" for name in order[1:])], rows)
+
+
+def pointing(results: dict) -> str:
+    r = results["exercise-2.3"]
+    made = (
+        f"Data: {r['data'][1]}; test accuracy {r['shapes accuracy']:.1%}, trained in {r['shapes minutes']:.0f} minutes."
+    )
+    header = [
+        f"{measure}, {part}" for measure in ("pointing game", "energy in mask") for part in ("validation", "test")
+    ]
+    rows = [[name, *(f"{value:.3f}" for value in values)] for name, values in r["pointing"].items()]
+    return f"{made}\n\n" + table(["map", *header], rows)
+
+
+def benchmarks(measured: dict, part: str = "comparisons") -> str:
+    return f"{_conditions(measured[part])}\n\n{markdown(measured[part]['rows'])}"
 
 
 def time_to_accuracy(measured: dict) -> str:
@@ -150,7 +182,16 @@ def main() -> int:
     measured = json.loads((ROOT / "benchmarks/results.json").read_text())
     parts = {"exercise-2.1": exercise_2_1(results), "growth": growth(results), "benchmarks": benchmarks(measured)}
     parts |= {"exercise-2.2": exercise_2_2(results), "variants": variants(results), "canvases": canvases(results)}
-    parts |= {"cost": cost(measured), "segmentation": segmentation_cost(measured)}
+    parts |= {
+        "exercise-2.3": exercise_2_3(results),
+        "randomisation": randomised(results),
+        "pointing": pointing(results),
+    }
+    parts |= {
+        "gradcam": benchmarks(measured, "gradcam"),
+        "cost": cost(measured),
+        "segmentation": segmentation_cost(measured),
+    }
     if "time_to_accuracy" in measured:
         parts |= {"time-to-accuracy": time_to_accuracy(measured)}
     path = ROOT / "README.md"
