@@ -22,7 +22,7 @@ def run(quick: bool) -> list[Row]:
     device = default_device()
     torch.manual_seed(0)
     model = ResNet18().to(device).eval()
-    repeats, sizes = (3, (1, 16)) if quick else (15, (1, 64))
+    repeats, sizes = (3, (1, 16)) if quick else (9, (1, 64))
     images, labels = (t.to(device) for t in data.load("cifar10").test.batch(range(sizes[-1])))
     rows = []
     for size in sizes:

@@ -457,7 +457,7 @@ def heatmaps(
         axis.set_ylabel(name, fontsize=9)
     for axis in axes.flat:
         _bare(axis)
-    figure.colorbar(shown, ax=axes[1:], label="heat", pad=0.01, aspect=40)
+    figure.colorbar(shown, ax=axes[1:], label="heat, of its own maximum", pad=0.01, aspect=40)
     return _sign(figure, source)
 
 

@@ -109,20 +109,19 @@ def exercise_2_3(results: dict) -> str:
 
 def randomised(results: dict) -> str:
     measured = results["exercise-2.3"]["randomisation"]
-    order = ("fc", "layer4", "layer3", "layer2", "layer1", "stem")
-    rows = [[f"maps of {layer}", *(f"{values[name]:.2f}" for name in order)] for layer, values in measured.items()]
-    return table(["untrained:", "fc", *(f"... and {name}" for name in order[1:])], rows)
+    layers = ("layer2", "layer3", "layer4")
+    rows = [[name, *(measured[name][layer] for layer in layers)] for name in REPLACEMENTS]
+    return table(["compared with the map of", *(f"maps of {layer}" for layer in layers)], rows)
+
+
+REPLACEMENTS = ("untrained fc", "everything untrained", "another image", "runner-up")
 
 
 def pointing(results: dict) -> str:
     r = results["exercise-2.3"]
-    made = (
-        f"Data: {r['data'][1]}; test accuracy {r['shapes accuracy']:.1%}, trained in {r['shapes minutes']:.0f} minutes."
-    )
-    header = [
-        f"{measure}, {part}" for measure in ("pointing game", "energy in mask") for part in ("validation", "test")
-    ]
-    rows = [[name, *(f"{value:.3f}" for value in values)] for name, values in r["pointing"].items()]
+    made = f"Data: {r['data'][1]}. Test accuracy {r['shapes accuracy']:.1%} after {r['shapes minutes']:.0f} minutes."
+    header = [f"{name}, {part}" for name in ("pointing game", "energy in mask") for part in ("validation", "test")]
+    rows = [[n, *(f"{mean:.3f} ± {half:.3f}" for mean, half in values)] for n, values in r["pointing"].items()]
     return f"{made}\n\n" + table(["map", *header], rows)
 
 
