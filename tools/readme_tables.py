@@ -96,15 +96,15 @@ def canvases(results: dict) -> str:
 
 def exercise_2_3(results: dict) -> str:
     r = results["exercise-2.3"]
-    rows = []
-    for name, measured in r["faithfulness"].items():
-        cells = [f"{mean:.3f} ± {half:.3f}" for mean, half in (measured[key] for key in measured)]
-        rows += [[f"{name} (chosen)" if name == r["chosen"] else name, *cells]]
     titles = {"validation": "insertion - deletion, validation", "test": "insertion - deletion, test"}
-    header = [titles.get(key, f"{key}, test") for key in next(iter(r["faithfulness"].values()))]
+    titles |= {"deletion": "deletion, test", "insertion": "insertion, test"}
+    rows = []
+    for name, measured in sorted(r["faithfulness"].items(), key=lambda item: -item[1]["test"][0]):
+        cells = [f"{mean:.3f} ± {half:.3f}" for mean, half in (measured[key] for key in titles)]
+        rows += [[f"{name} (chosen)" if name == r["chosen"] else name, *cells]]
     made = f"Data: {r['data'][0]}. Hardware: {r['hardware']}. Budget `{r['profile']}`, one network, "
     made += f"{r['test images']} test images: mean, and behind ± half of its 95% interval."
-    return f"{made}\n\n" + table(["map", *header], rows)
+    return f"{made}\n\n" + table(["map", *titles.values()], rows)
 
 
 def randomised(results: dict) -> str:
