@@ -458,7 +458,9 @@ def heatmaps(
     for axis in axes.flat:
         _bare(axis)
     figure.colorbar(shown, ax=axes[1:], label="heat, of its own maximum", pad=0.01, aspect=40)
-    return _sign(figure, source)
+    _sign(figure, source).draw_without_rendering()
+    figure.set_layout_engine("none")  # so many panels are laid out once, not again for every file
+    return figure
 
 
 def _overlay(axis, image: np.ndarray, heat: np.ndarray):
