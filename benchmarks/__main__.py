@@ -28,7 +28,7 @@ def _times(ratio: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller batches and fewer repetitions, under 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller batches and fewer repetitions, about 3 minutes")
     quick = parser.parse_args().quick
     rows = [row._asdict() for module in MODULES for row in module.run(quick)]
     heatmaps = [row._asdict() for row in gradcam.run(quick)]
