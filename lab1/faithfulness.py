@@ -15,8 +15,7 @@ def deletion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Tens
     arXiv:1806.07421). Taught in Exercise 2.3.
 
     Args:
-        images: (N, C, H, W) normalised, so that the mean colour is 0.
-            The model is evaluated on their device.
+        images: (N, C, H, W) normalised, so that the mean colour is 0. The model is evaluated on their device.
         heat: (N, H, W). Equally hot pixels go in an order that was drawn at random once for all.
         targets: (N,), the class of each image whose probability is followed.
 

@@ -66,9 +66,8 @@ def all_classes(model: nn.Module, layer: nn.Module | str, images: Tensor) -> Ten
     """
     with torch.inference_mode(False), torch.no_grad(), GradCAM(model, layer) as cam:
         logits, [maps] = _forward(cam, images)
-        one_hot = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)[:, None].expand(
-            -1, *logits.shape
-        )
+        one_hot = torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)  # the gradient of each score
+        one_hot = one_hot[:, None].expand(-1, *logits.shape)  # (K, N, K)
         [gradients] = torch.autograd.grad(logits, maps, one_hot, is_grads_batched=True)  # (K, N, C, h, w)
         return torch.stack([_heatmaps(maps, gradient, images.shape[2:]) for gradient in gradients], dim=1)
 
@@ -82,9 +81,8 @@ def _forward(cam: GradCAM, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         if unused := [_name(cam.model, layer) for layer in cam._layers if layer not in cam._maps]:
             raise ValueError(f"the model did not call {', '.join(unused)}, or GradCAM was not called in its `with`")
         if not isinstance(logits, Tensor) or logits.ndim != 2:
-            raise ValueError(
-                f"the model must give logits (N, K), not {getattr(logits, 'shape', type(logits).__name__)}"
-            )
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(f"the model must give logits (N, K), not {found}")
         if not logits.requires_grad:
             raise ValueError("the logits do not depend on the layer in a way that can be differentiated")
         return logits, [cam._maps[layer] for layer in cam._layers]

@@ -291,7 +291,7 @@ def test_bad_input_is_refused_in_words(model, images):
             with pytest.raises(ValueError, match=message):
                 cam(images, targets)
     segmenter = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1))
-    with pytest.raises(ValueError, match=r"logits \(N, K\)"), GradCAM(segmenter, "0") as cam:
+    with pytest.raises(ValueError, match=r"logits \(N, K\), not \(5, 5, 32, 32\)"), GradCAM(segmenter, "0") as cam:
         cam(images)
 
 
