@@ -28,7 +28,10 @@ COLOURS = {
     "without skip connections": VERMILION,
     "from the classifier": BLUE,
     "from scratch": VERMILION,
+    "with residual connections": BLUE,
+    "without residual connections": VERMILION,
 }
+CYCLE = (BLUE, "#56B4E9", VERMILION, ORANGE)  # for what has no colour of its own
 HEAT = "inferno"  # the colour map of heatmaps
 MAP_COLOURS = {
     "layer1": "#009E73",
@@ -125,7 +128,8 @@ def initial_gradients(norms: dict, source: str) -> Figure:
     titles = list(dict.fromkeys(title for title, _ in norms))
     all_depths = sorted({depth for _, depth in norms})
     colours = dict(zip(all_depths, plt.cm.viridis(np.linspace(0, 0.9, len(all_depths))), strict=True))
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), sharex=True, sharey=True)
+    num_rows = -(-len(titles) // 2)
+    figure, axes = plt.subplots(num_rows, 2, figsize=(11, 3.75 * num_rows), sharex=True, sharey=True, squeeze=False)
     for axis, title in zip(axes.flat, titles, strict=True):
         for depth in all_depths:
             seeds = norms[title, depth]
@@ -134,7 +138,7 @@ def initial_gradients(norms: dict, source: str) -> Figure:
             axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colours[depth], alpha=0.2, lw=0)
         axis.set(title=title, yscale="log")
     for axis in axes[-1]:
-        axis.set_xlabel("place of the layer (0: first convolution, 1: linear layer)")
+        axis.set_xlabel("place of the layer (0: first, 1: last)")
     for axis in axes[:, 0]:
         axis.set_ylabel("L2 norm of the gradient")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=len(all_depths), fontsize=9)
@@ -152,14 +156,15 @@ def learning_curves(histories: Histories, source: str, labels=("cross-entropy", 
     """
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
     for axis, quantity, title in zip(axes, ("loss", "accuracy"), labels, strict=True):
-        for name, seeds in histories.items():
+        for (name, seeds), other in zip(histories.items(), CYCLE, strict=False):
+            colour = COLOURS.get(name, other)
             for part, line in (("train", "--"), ("val", "-")):
                 label = f"{name}, {'training' if part == 'train' else 'validation'}"
                 epochs, values = seeds[0]["epoch"], np.array([history[f"{part}/{quantity}"] for history in seeds])
-                axis.plot(epochs, values.mean(axis=0), line, color=COLOURS[name], label=label)
-                axis.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=COLOURS[name], alpha=0.15, lw=0)
+                axis.plot(epochs, values.mean(axis=0), line, color=colour, label=label)
+                axis.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, lw=0)
         axis.set(xlabel="epoch", ylabel=title)
-        axis.set_xticks(epochs)
+        axis.xaxis.set_major_locator(ticker.MaxNLocator(12, integer=True))
     _log_scale(axes[0])
     axes[1].yaxis.set_major_formatter(ticker.PercentFormatter(1))
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
@@ -409,8 +414,8 @@ def _box(axis, box, **style) -> None:
 
 
 @_styled
-def confusion(counts: list[list[int]], names: list[str], source: str) -> Figure:
-    """Of the pixels of each true class (row), the percentage that was predicted as each class (column)."""
+def confusion(counts: list[list[int]], names: list[str], source: str, of: str = "pixels") -> Figure:
+    """Of the pixels (or digits, ...) of each true class (row), the percentage predicted as each class (column)."""
     counts = np.array(counts)
     percent = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     figure, axis = plt.subplots(figsize=(8, 6.6))
@@ -423,7 +428,7 @@ def confusion(counts: list[list[int]], names: list[str], source: str) -> Figure:
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="predicted", ylabel="true")
     axis.grid(visible=False)
-    figure.colorbar(image, ax=axis, label="percent of the true class's pixels", format="%g")
+    figure.colorbar(image, ax=axis, label=f"percent of the true class's {of}", format="%g")
     return _sign(figure, source)
 
 
@@ -564,4 +569,39 @@ def randomisation(correlations: dict[str, np.ndarray], replaced: list[str], sour
     axis.set_xticks(range(len(replaced) + 1), ["trained", *(f"... {name}" for name in replaced)])
     axis.set(xlabel="replaced by untrained layers, one after another", ylabel="rank correlation with the trained maps")
     axis.legend()
+    return _sign(figure, source)
+
+
+Studies = dict[str, dict[int, list[float]]]  # kind of network -> depth -> one number for each seed
+
+
+@_styled
+def against_depth(panels: dict[str, Studies], source: str) -> Figure:
+    """One panel for each quantity, one line for each kind of network: mean and range of the seeds against depth."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(11, 4.4), squeeze=False)
+    for axis, (title, kinds) in zip(axes[0], panels.items(), strict=True):
+        for kind, of in kinds.items():
+            depths, values = list(of), np.array(list(of.values()))  # (depths, seeds)
+            axis.plot(depths, values.mean(axis=1), "o-", color=COLOURS[kind], label=kind)
+            axis.fill_between(depths, values.min(axis=1), values.max(axis=1), color=COLOURS[kind], alpha=0.2, lw=0)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(depths, [str(depth) for depth in depths])
+        axis.xaxis.set_minor_locator(ticker.NullLocator())
+        axis.set(xlabel="depth in layers", title=title)
+        if "loss" not in title:
+            axis.yaxis.set_major_formatter(ticker.PercentFormatter(1))
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=len(kinds), fontsize=9)
+    return _sign(figure, source)
+
+
+@_styled
+def pictures(images: torch.Tensor, titles: list[str], source: str) -> Figure:
+    """Images (N, C, H, W) uint8, six in a row, each under its title."""
+    num_rows = max(-(-len(images) // 6), 1)
+    figure, axes = plt.subplots(num_rows, 6, figsize=(11, 2.3 * num_rows), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image.permute(1, 2, 0).squeeze().numpy(), cmap="gray")
+        axis.set_title(title, fontsize=9)
     return _sign(figure, source)

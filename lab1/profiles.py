@@ -17,7 +17,15 @@ class Profile:
 
     name: str
     num_seeds: int  # repetitions of a study that takes seconds
-    # Exercise 2.1, on CIFAR-10
+    # Exercise 1, on MNIST and CIFAR-10
+    num_mnist: int | None  # digits to train and validate the baseline with
+    num_test_mnist: int | None
+    num_depth_mnist: int | None  # digits to train and validate the MLPs of all depths with
+    num_depth_seeds: int
+    cnn_batch_size: int
+    num_cnn_epochs: int
+    num_cnn_seeds: int
+    # Exercise 2.1, on CIFAR-10; its images also serve the CNNs of Exercise 1
     num_train: int | None  # images to train and validate with
     num_test: int | None
     batch_size: int
@@ -41,6 +49,13 @@ class Profile:
 PROFILES = {
     "smoke": Profile(
         name="smoke",
+        num_mnist=200,
+        num_test_mnist=60,
+        num_depth_mnist=60,
+        num_depth_seeds=1,
+        cnn_batch_size=9,
+        num_cnn_epochs=1,
+        num_cnn_seeds=1,
         num_seeds=2,
         num_train=20,
         num_test=20,
@@ -61,6 +76,13 @@ PROFILES = {
     ),
     "cpu": Profile(
         name="cpu",
+        num_mnist=20000,
+        num_test_mnist=None,
+        num_depth_mnist=6000,
+        num_depth_seeds=3,
+        cnn_batch_size=32,
+        num_cnn_epochs=10,
+        num_cnn_seeds=1,
         num_seeds=5,
         num_train=1500,
         num_test=1000,
@@ -81,6 +103,13 @@ PROFILES = {
     ),
     "full": Profile(
         name="full",
+        num_mnist=None,
+        num_test_mnist=None,
+        num_depth_mnist=20000,
+        num_depth_seeds=3,
+        cnn_batch_size=128 if torch.cuda.is_available() else 32,
+        num_cnn_epochs=30 if torch.cuda.is_available() else 10,
+        num_cnn_seeds=3,
         num_seeds=5,
         num_train=None,
         num_test=None,

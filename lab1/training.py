@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lab1 import checkpoints
+from lab1 import checkpoints, distributed
 from lab1.convolution import MatrixProducts
 from lab1.data import ImageSet
 from lab1.device import default_device, gains_from_bf16, memory_format
@@ -20,6 +20,7 @@ from lab1.profiles import announce
 
 Data = ImageSet | Iterable[tuple[Tensor, Tensor]]  # the latter: (images, targets) batches, such as a DataLoader's
 LossFunction = Callable[[Tensor, Tensor], Tensor]  # (logits, targets) -> mean loss of the batch
+Schedule = Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler]  # for so many steps
 
 
 def fit(
@@ -33,7 +34,7 @@ def fit(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     optimizer: torch.optim.Optimizer | None = None,
-    schedule: bool = True,
+    schedule: Schedule | bool = True,
     loss_function: LossFunction = F.cross_entropy,
     record_gradients: bool = False,
     autocast: bool | None = None,
@@ -57,7 +58,7 @@ def fit(
         lr: the highest learning rate of the schedule; `lr`, `momentum` and `weight_decay` are for the default
             optimizer and unused with one of your own.
         optimizer: another optimizer over model.parameters(); the schedule then peaks at its own learning rate.
-        schedule: False keeps the learning rate as it is.
+        schedule: False keeps the learning rate as it is; a function such as `steps` gives another schedule.
         loss_function: (logits, targets) to the mean loss of a batch.
         record_gradients: keep the gradient norm of every weight at every step in the history (see GradNormLogger).
         autocast: compute in bf16; by default where that is faster.
@@ -98,23 +99,28 @@ def fit(
         **{f"{name}_data": getattr(data, "fingerprint", None) for name, data in (("train", train), ("val", val))},
         **{"augment": getattr(train, "augment", None), "optimizer": type(optimizer).__name__},
         **{key: optimizer.param_groups[0].get(key) for key in ("lr", "momentum", "weight_decay")},
-        **{"num_epochs": num_epochs, "batch_size": batch_size, "schedule": schedule, "seed": seed},
+        **{"num_epochs": num_epochs, "batch_size": batch_size, "seed": seed},
+        **{"schedule": getattr(schedule, "__name__", schedule)},
         **{"record_gradients": record_gradients, **(config or {})},
     }
-    scheduler = _one_cycle(optimizer, num_epochs * num_steps) if schedule else None
+    schedule = _one_cycle if schedule is True else schedule
+    scheduler = schedule(optimizer, num_epochs * num_steps) if schedule else None
 
     last = {"model": _copy_state(model), "best": None, "history": {"epoch": []}}  # as of the last finished epoch
     if checkpoint is not None:
         checkpoints.check_writable(checkpoint)
         if Path(checkpoint).exists() and not retrain:
             last = _resume(Path(checkpoint), config, model, optimizer, scheduler)
+    network = distributed.replicated(model, device)  # under torchrun: the processes share every batch
+    is_first = distributed.rank_and_size()[0] == 0
     first_epoch = len(last["history"]["epoch"])
     for i in range(first_epoch):  # the record of a run is complete, whenever it was trained
         print(_line(numbers := _numbers_of_epoch(last["history"], i), num_epochs))
         if log is not None:
             log(numbers)
 
-    bar = tqdm(total=num_epochs * num_steps, initial=first_epoch * num_steps, unit="step", leave=False)
+    total = {"total": num_epochs * num_steps, "initial": first_epoch * num_steps}
+    bar = tqdm(**total, unit="step", leave=False, disable=not is_first)
     with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
             for epoch in range(first_epoch, num_epochs):
@@ -124,7 +130,7 @@ def fit(
                 try:
                     batches = _batches(train, batch_size, device, shuffle=True)
                     loss, accuracy, last_lr = _train_epoch(
-                        model, batches, optimizer, scheduler, loss_function, autocast, bar
+                        network, batches, optimizer, scheduler, loss_function, autocast, bar
                     )
                 finally:
                     if logger is not None:
@@ -141,7 +147,7 @@ def fit(
                 if val is None or numbers["val/accuracy"] >= max(history["val/accuracy"]):
                     best = {"epoch": epoch, "model": state}
                 finished = {"model": state, "best": best, "history": history}
-                if checkpoint is not None:
+                if checkpoint is not None and is_first:
                     _save(Path(checkpoint), config, finished, optimizer, scheduler)
                 last = finished
                 bar.write(_line(numbers, num_epochs))
@@ -162,11 +168,12 @@ def _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, 
     mean = _RunningMean()
     start = time.perf_counter()
     for images, targets in batches:
+        images, targets, weight = distributed.share(images, targets)
         with _fastest(images.device, autocast):
             logits = model(images)
         loss = loss_function(logits.float(), targets)
         optimizer.zero_grad()
-        loss.backward()
+        (weight * loss).backward()
         optimizer.step()
         lr = optimizer.param_groups[0]["lr"]
         if scheduler is not None:
@@ -176,6 +183,7 @@ def _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, 
             loss_so_far, accuracy = mean.result()
             speed = mean.num_examples / (time.perf_counter() - start)
             bar.set_postfix_str(f"loss {loss_so_far:.3f}, accuracy {accuracy:.1%}, {speed:.0f} images/s", refresh=False)
+    mean.add_other_processes(images.device)
     return *mean.result(), lr
 
 
@@ -268,6 +276,10 @@ class _RunningMean:
         self._loss = self._loss + loss.detach() * len(targets)
         self._correct = self._correct + (logits.detach().argmax(1) == targets).sum()
 
+    def add_other_processes(self, device: torch.device) -> None:
+        mine = (self.num_examples, self.num_targets, self._loss, self._correct)
+        self.num_examples, self.num_targets, self._loss, self._correct = distributed.summed(*mine, device=device)
+
     def result(self) -> tuple[float, float]:
         if self.num_examples == 0:
             raise ValueError("there is nothing to evaluate: the data are empty")
@@ -297,6 +309,11 @@ def _one_cycle(optimizer, total_steps: int):
     peaks = [group["lr"] for group in optimizer.param_groups]
     rise = 0.2 if total_steps != 5 else 0.21  # of 5 steps a fifth would be a rise in 0 steps, by which PyTorch divides
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps, pct_start=rise, cycle_momentum=False)
+
+
+def steps(optimizer, total_steps: int):
+    """The schedule of He et al. 2016, section 4.2: a tenth of the learning rate after half the steps and after 3/4."""
+    return torch.optim.lr_scheduler.MultiStepLR(optimizer, [total_steps // 2, total_steps * 3 // 4], gamma=0.1)
 
 
 def _copy_state(model: nn.Module) -> dict[str, Tensor]:

@@ -46,6 +46,22 @@ def test_every_figure_names_its_data(histories, tiny):
         figure.canvas.draw()
 
 
+def test_figures_of_depth_studies(tiny):
+    kinds = ("with residual connections", "without residual connections")
+    losses = {kind: {2: [0.5, 0.7], 64: [0.1 + i, 0.3 + i]} for i, kind in enumerate(kinds)}
+    figure = plots.against_depth({"training loss": losses, "validation error": losses}, "MNIST")
+    left, right = figure.axes
+    np.testing.assert_allclose(left.lines[1].get_xydata(), [[2, 0.6], [64, 1.2]])  # means of the seeds
+    assert left.collections[1].get_datalim(left.transData).y1 == pytest.approx(1.3)  # and their range
+    assert [left.get_title(), right.get_title()] == ["training loss", "validation error"]
+    assert right.yaxis.get_major_formatter()(0.5).startswith("50")  # errors are percentages, losses are not
+    pictures = plots.pictures(tiny().images[:8], [f"image {i}" for i in range(8)], "MNIST")
+    assert len(pictures.axes) == 12 and pictures.axes[7].get_title() == "image 7"
+    for drawn in (figure, pictures):
+        assert any("MNIST" in text.get_text() for text in drawn.texts)
+        drawn.canvas.draw()
+
+
 def test_figures_of_segmentations_name_their_data(digits):
     images, labels = digits
     target = label_map(images[:1], labels[:1])[0]

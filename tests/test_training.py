@@ -120,6 +120,13 @@ def test_schedule_rises_and_falls_to_zero(tiny):
     assert history["lr"][1:] == sorted(history["lr"][1:], reverse=True)
 
 
+def test_schedule_of_the_paper(tiny):
+    model = small_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    history = training.fit(model, tiny(), num_epochs=4, batch_size=48, optimizer=optimizer, schedule=training.steps)
+    assert history["lr"] == pytest.approx([0.1, 0.1, 0.01, 0.001])
+
+
 def test_accepts_an_ordinary_dataloader(tiny):
     loader = DataLoader(tiny(), batch_size=16, shuffle=True)
     history = training.fit(small_model(), loader, DataLoader(tiny(seed=1), batch_size=20), num_epochs=2)

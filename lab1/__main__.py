@@ -1,0 +1,122 @@
+"""Train one network: from a terminal, under torchrun on several devices, or as the agent of a W&B sweep.
+
+python -m lab1 --model resnet --depth 56 --no-skip
+torchrun --nproc-per-node 2 -m lab1 --model mlp --depth 16
+wandb sweep sweep.yaml     and then the `wandb agent ...` that it prints
+"""
+
+import argparse
+import contextlib
+import io
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lab1 import MLP, ResMLP, ResNet, ResNet18, data, distributed, tracking, training
+from lab1.checkpoints import CheckpointError
+from lab1.device import hardware
+
+MODELS = {"mlp": ("mnist", 2, 64), "resnet": ("cifar10", 20, 16), "resnet18": ("cifar10", 18, 64)}
+# name -> the data set, the depth and the width that it has by default
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):  # one line, without the usage
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def above_zero(kind):
+    def parse(text: str):
+        with contextlib.suppress(ValueError):
+            if 0 < (value := kind(text)) < float("inf"):
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' * (kind is int)}number above 0")
+
+    return parse
+
+
+def make_parser() -> Parser:
+    style = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="python -m lab1", description=__doc__, formatter_class=style)
+    add, count = parser.add_argument, above_zero(int)
+    add("--model", choices=MODELS, default="resnet", help="default: resnet, the CIFAR networks of He et al.")
+    add("--depth", type=count, help="hidden layers of an mlp (default 2); layers of a resnet, 6n + 2 (default 20)")
+    add(
+        "--width",
+        type=count,
+        help="of hidden layers (mlp: 64), or channels of the first stage (resnet: 16, resnet18: 64)",
+    )
+    add("--no-skip", action="store_true", help="without residual connections")
+    add("--data", choices=("mnist", "cifar10", "shapes10"), help="default: mnist for an mlp, cifar10 for resnets")
+    add("--num-train", type=count, help="images to train and validate with; default: all")
+    add("--num-epochs", type=count, default=10, help="default: 10")
+    add("--batch-size", type=count, default=128, help="of all processes together; default: 128")
+    add("--lr", type=above_zero(float), default=0.1, help="the highest of the one-cycle schedule; default: 0.1")
+    add("--seed", type=int, default=0, help="of weights, batches and augmentation; default: 0")
+    add("--name", help="of the W&B run; default: such as plain-resnet-56-seed0")
+    add("--group", default="command-line", help="of the W&B run; default: command-line")
+    add("--checkpoint", type=Path, help="file to keep the run in; an unfinished run in it continues")
+    return parser
+
+
+def build(name: str, depth: int, width: int, skip: bool, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """Raises ValueError for a depth that the model does not have."""
+    channels, height, breadth = shape
+    if name == "mlp":
+        in_features = channels * height * breadth
+        if skip:
+            return ResMLP(depth, width, in_features, num_classes)
+        return MLP([in_features, *[width] * depth, num_classes])
+    if name == "resnet18":
+        if depth != 18:
+            raise ValueError(
+                f"--depth {depth}: resnet18 has 18 layers; --model resnet has 6n + 2, such as 20, 32 or 56"
+            )
+        return ResNet18(num_classes, channels, skip, width)
+    n, rest = divmod(depth - 2, 6)
+    if rest or n < 1:
+        raise ValueError(f"--depth {depth}: a resnet has 6n + 2 layers, such as 8, 20, 32, 56 or 110")
+    return ResNet((n, n, n), num_classes, channels, skip, width)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Arguments default to those of the terminal."""
+    parser = make_parser()
+    args = parser.parse_args(arguments)
+    for option, default in zip(("data", "depth", "width"), MODELS[args.model], strict=True):
+        setattr(args, option, getattr(args, option) or default)
+    try:
+        build(args.model, args.depth, args.width, not args.no_skip, (3, 32, 32), 10)
+    except ValueError as error:
+        parser.error(str(error))
+    device = distributed.start()
+    is_first = distributed.rank_and_size()[0] == 0
+    quiet = contextlib.nullcontext() if is_first else contextlib.redirect_stdout(io.StringIO())
+    try:
+        with quiet:
+            train(args, device, is_first)
+    except (ValueError, OSError, CheckpointError) as error:
+        parser.error(str(error))
+    finally:
+        distributed.stop()
+
+
+def train(args: argparse.Namespace, device: torch.device, is_first: bool) -> None:
+    dataset = data.load(args.data, args.num_train)
+    torch.manual_seed(args.seed)
+    skip = not args.no_skip
+    model = build(args.model, args.depth, args.width, skip, dataset.train.shape, len(dataset.classes))
+    kind = args.model if skip else f"plain-{args.model}"
+    settings = {key: getattr(args, key) for key in ("num_epochs", "batch_size", "lr", "seed")}
+    about = {"model": args.model, "depth": args.depth, "width": args.width, "skip": skip}
+    config = settings | about | {"data": str(dataset), "hardware": hardware()}
+    name = args.name or f"{kind}-{args.depth}-seed{args.seed}"
+    options = {"group": args.group, "tags": (dataset.source,), "config": config}
+    with tracking.run(name, **options) if is_first else contextlib.nullcontext() as run:
+        options = settings | {"config": about, "checkpoint": args.checkpoint, "device": device}
+        training.fit(model, dataset.train, dataset.val, log=run and run.log, **options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Training on several devices or machines: torchrun starts one process for each, and they share every batch.
+
+Each process computes the gradients of its share of a batch; PyTorch's DistributedDataParallel averages them, so that
+all take the same step. Without torchrun there is one process, and nothing here does anything.
+"""
+
+import os
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lab1.device import default_device
+
+
+def start() -> torch.device:
+    """Join the other processes, if torchrun started this one, and return the device to train on."""
+    device = default_device()
+    if "RANK" in os.environ and not distributed.is_initialized():
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Which of the processes this is, 0, 1, ..., and how many there are."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def replicated(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model, called so that backward() leaves the same gradients in all processes; in a single one, itself.
+
+    On CUDA the statistics of BatchNorm are taken over the shares of all processes; on the CPU, where PyTorch cannot do
+    that, every process normalises by its own share.
+    """
+    if rank_and_size()[1] == 1:
+        return model
+    if device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return DistributedDataParallel(model)
+
+
+def share(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:
+    """This process's examples of a batch, and a factor for their mean loss.
+
+    With it, the average over the processes is the mean loss of the whole batch, however unequal their shares.
+    """
+    rank, size = rank_and_size()
+    if size == 1 or len(images) < size:  # alone, or too few for all: the whole batch
+        return images, targets, 1.0
+    mine = slice(rank, None, size)
+    return images[mine], targets[mine], size * len(targets[mine]) / len(targets)
+
+
+def summed(*values: float, device: torch.device) -> list[float]:
+    """The sums over all processes of numbers that each has of its own."""
+    if rank_and_size()[1] == 1:
+        return list(values)
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(total)
+    return total.tolist()
+
+
+def stop() -> None:
+    """Leave the other processes."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
