@@ -17,8 +17,11 @@ from lab1 import MLP, ResMLP, ResNet, ResNet18, data, distributed, tracking, tra
 from lab1.checkpoints import CheckpointError
 from lab1.device import hardware
 
-MODELS = {"mlp": ("mnist", 2, 64), "resnet": ("cifar10", 20, 16), "resnet18": ("cifar10", 18, 64)}
-# name -> the data set, the depth and the width that it has by default
+MODELS = {  # name -> by default: the data set, the depth and the width; and the names of runs without and with skip
+    "mlp": ("mnist", 2, 64, "mlp", "resmlp"),
+    "resnet": ("cifar10", 20, 16, "plain", "resnet"),
+    "resnet18": ("cifar10", 18, 64, "resnet18-plain", "resnet18-skip"),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +37,12 @@ def above_zero(kind):
         raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' * (kind is int)}number above 0")
 
     return parse
+
+
+def seed(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
+    return int(text)
 
 
 def make_parser() -> Parser:
@@ -53,8 +62,8 @@ def make_parser() -> Parser:
     add("--num-epochs", type=count, default=10, help="default: 10")
     add("--batch-size", type=count, default=128, help="of all processes together; default: 128")
     add("--lr", type=above_zero(float), default=0.1, help="the highest of the one-cycle schedule; default: 0.1")
-    add("--seed", type=int, default=0, help="of weights, batches and augmentation; default: 0")
-    add("--name", help="of the W&B run; default: such as plain-resnet-56-seed0")
+    add("--seed", type=seed, default=0, help="of weights, batches and augmentation; default: 0")
+    add("--name", help="of the W&B run; default: such as plain-56-seed0")
     add("--group", default="command-line", help="of the W&B run; default: command-line")
     add("--checkpoint", type=Path, help="file to keep the run in; an unfinished run in it continues")
     return parser
@@ -84,38 +93,43 @@ def main(arguments: list[str] | None = None) -> None:
     """Arguments default to those of the terminal."""
     parser = make_parser()
     args = parser.parse_args(arguments)
-    for option, default in zip(("data", "depth", "width"), MODELS[args.model], strict=True):
+    for option, default in zip(("data", "depth", "width"), MODELS[args.model][:3], strict=True):
         setattr(args, option, getattr(args, option) or default)
     try:
         build(args.model, args.depth, args.width, not args.no_skip, (3, 32, 32), 10)
-    except ValueError as error:
-        parser.error(str(error))
-    device = distributed.start()
-    is_first = distributed.rank_and_size()[0] == 0
-    quiet = contextlib.nullcontext() if is_first else contextlib.redirect_stdout(io.StringIO())
-    try:
-        with quiet:
-            train(args, device, is_first)
-    except (ValueError, OSError, CheckpointError) as error:
-        parser.error(str(error))
+        device = distributed.start()
+        with contextlib.nullcontext() if is_first() else contextlib.redirect_stdout(io.StringIO()):
+            train(args, device)
+    except (ValueError, OSError, CheckpointError, data.DataError) as error:
+        parser.error(str(error)) if is_first() else parser.exit(2)
+    except KeyboardInterrupt:
+        parser.exit(130)
     finally:
         distributed.stop()
 
 
-def train(args: argparse.Namespace, device: torch.device, is_first: bool) -> None:
-    dataset = data.load(args.data, args.num_train)
+def is_first() -> bool:
+    return distributed.rank_and_size()[0] == 0
+
+
+def train(args: argparse.Namespace, device: torch.device) -> None:
+    with distributed.one_at_first():
+        dataset = data.load(args.data, args.num_train)
     torch.manual_seed(args.seed)
     skip = not args.no_skip
     model = build(args.model, args.depth, args.width, skip, dataset.train.shape, len(dataset.classes))
-    kind = args.model if skip else f"plain-{args.model}"
     settings = {key: getattr(args, key) for key in ("num_epochs", "batch_size", "lr", "seed")}
     about = {"model": args.model, "depth": args.depth, "width": args.width, "skip": skip}
-    config = settings | about | {"data": str(dataset), "hardware": hardware()}
-    name = args.name or f"{kind}-{args.depth}-seed{args.seed}"
-    options = {"group": args.group, "tags": (dataset.source,), "config": config}
-    with tracking.run(name, **options) if is_first else contextlib.nullcontext() as run:
-        options = settings | {"config": about, "checkpoint": args.checkpoint, "device": device}
-        training.fit(model, dataset.train, dataset.val, log=run and run.log, **options)
+    machines = {"hardware": hardware(), "processes": distributed.rank_and_size()[1]}
+    name = args.name or f"{MODELS[args.model][3 + skip]}-{args.depth}-seed{args.seed}"
+    options = {"group": args.group, "tags": (dataset.source,)}
+    options["config"] = settings | about | machines | {"data": str(dataset)}
+    with tracking.run(name, **options) if is_first() else contextlib.nullcontext(tracking.Run(None)) as run:
+        options = settings | {"config": about, "checkpoint": args.checkpoint, "device": device, "log": run.log}
+        history = training.fit(model, dataset.train, dataset.val, **options)
+        if len(history["epoch"]) < args.num_epochs:
+            raise KeyboardInterrupt  # fit was interrupted
+        run.summarise({f"last/{key}": values[-1] for key, values in history.items() if "/" in key})
 
 
 if __name__ == "__main__":

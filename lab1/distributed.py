@@ -4,7 +4,9 @@ Each process computes the gradients of its share of a batch; PyTorch's Distribut
 all take the same step. Without torchrun there is one process, and nothing here does anything.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, distributed, nn
@@ -14,14 +16,26 @@ from lab1.device import default_device
 
 
 def start() -> torch.device:
-    """Join the other processes, if torchrun started this one, and return the device to train on."""
+    """Join the other processes, if torchrun started this one, and return the device to train on.
+
+    Raises ValueError where there are more processes than GPUs.
+    """
     device = default_device()
     if "RANK" in os.environ and not distributed.is_initialized():
+        device, number = torch.device(device.type if device.type == "cuda" else "cpu"), int(os.environ["LOCAL_RANK"])
         if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            if number >= (count := torch.cuda.device_count()):
+                raise ValueError(f"there are more processes than GPUs here: use --nproc-per-node {count}")
+            device = torch.device("cuda", number)
             torch.cuda.set_device(device)
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
+
+
+def stop() -> None:
+    """Leave the other processes."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -29,6 +43,17 @@ def rank_and_size() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+@contextlib.contextmanager
+def one_at_first() -> Iterator[None]:
+    """What is in the block is done by one process of each machine before the others, as suits a download."""
+    is_later = rank_and_size()[1] > 1 and os.environ["LOCAL_RANK"] != "0"
+    if is_later:
+        distributed.barrier()
+    yield
+    if rank_and_size()[1] > 1 and not is_later:
+        distributed.barrier()
 
 
 def replicated(model: nn.Module, device: torch.device) -> nn.Module:
@@ -47,11 +72,12 @@ def replicated(model: nn.Module, device: torch.device) -> nn.Module:
 def share(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:
     """This process's examples of a batch, and a factor for their mean loss.
 
-    With it, the average over the processes is the mean loss of the whole batch, however unequal their shares.
+    With it, the average over the processes is the mean loss of the whole batch, however unequal their shares. Where
+    there are fewer examples than processes, the others get the first one, and the factor 0.
     """
     rank, size = rank_and_size()
-    if size == 1 or len(images) < size:  # alone, or too few for all: the whole batch
-        return images, targets, 1.0
+    if rank >= len(images):
+        return images[:1], targets[:1], 0.0
     mine = slice(rank, None, size)
     return images[mine], targets[mine], size * len(targets[mine]) / len(targets)
 
@@ -63,9 +89,3 @@ def summed(*values: float, device: torch.device) -> list[float]:
     total = torch.tensor(values, dtype=torch.float64, device=device)
     distributed.all_reduce(total)
     return total.tolist()
-
-
-def stop() -> None:
-    """Leave the other processes."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()

@@ -38,10 +38,10 @@ class ResMLP(nn.Module):
     """An MLP with `depth` hidden layers of equal width, in which each but the first adds to its input.
 
     With h the state between the layers, every hidden layer after the first computes h + ReLU(W h + b); with skip=False,
-    the plain twin with the same parameters, ReLU(W h + b). What ReLU gives is never negative, so the branches add up
-    in one direction and h would grow exponentially with depth. So with skip connections their weights start at
-    1 / (depth - 1) of He et al.'s scale, which keeps the size of h within a small factor at any depth (in the spirit of
-    Zhang et al. 2019, arXiv:1901.09321, for networks without normalisation).
+    the plain twin with the same parameters, ReLU(W h + b). At He et al.'s scale each branch would be as large as h,
+    which would so grow exponentially with depth; and as ReLU's outputs are never negative, the branches add up in one
+    direction. So with skip connections their weights start at 1 / (depth - 1) of that scale, which keeps the size of h
+    within a small factor at any depth (compare Zhang et al. 2019, arXiv:1901.09321).
 
     (N, ...) float, in_features numbers an image -> logits (N, num_classes). Taught in Exercise 1.2.
 
@@ -60,7 +60,7 @@ class ResMLP(nn.Module):
         self.skip = skip
         if skip:
             for layer in self.hidden:
-                nn.init.normal_(layer.weight, std=(2 / width) ** 0.5 / len(self.hidden))
+                layer.weight.data /= len(self.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.first(_flat(x, self.first)))

@@ -587,11 +587,13 @@ def against_depth(panels: dict[str, Studies], source: str) -> Figure:
         axis.set_xscale("log", base=2)
         axis.set_xticks(depths, [str(depth) for depth in depths])
         axis.xaxis.set_minor_locator(ticker.NullLocator())
-        axis.set(xlabel="depth in layers", title=title)
-        if "loss" not in title:
+        axis.set(xlabel="depth", title=title)
+        if "loss" in title:
+            _log_scale(axis)
+        else:
             axis.yaxis.set_major_formatter(ticker.PercentFormatter(1))
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=len(kinds), fontsize=9)
-    return _sign(figure, source)
+    return _sign(figure, f"{source}; lines: mean, bands: all seeds")
 
 
 @_styled

@@ -22,10 +22,11 @@ class Profile:
     num_test_mnist: int | None
     num_depth_mnist: int | None  # digits to train and validate the MLPs of all depths with
     num_depth_seeds: int
+    num_cnn_train: int | None  # images to train and validate the CNNs of all depths with
     cnn_batch_size: int
     num_cnn_epochs: int
     num_cnn_seeds: int
-    # Exercise 2.1, on CIFAR-10; its images also serve the CNNs of Exercise 1
+    # Exercise 2.1, on CIFAR-10
     num_train: int | None  # images to train and validate with
     num_test: int | None
     batch_size: int
@@ -53,6 +54,7 @@ PROFILES = {
         num_test_mnist=60,
         num_depth_mnist=60,
         num_depth_seeds=1,
+        num_cnn_train=20,
         cnn_batch_size=9,
         num_cnn_epochs=1,
         num_cnn_seeds=1,
@@ -80,6 +82,7 @@ PROFILES = {
         num_test_mnist=None,
         num_depth_mnist=6000,
         num_depth_seeds=3,
+        num_cnn_train=5000,
         cnn_batch_size=32,
         num_cnn_epochs=10,
         num_cnn_seeds=1,
@@ -105,11 +108,12 @@ PROFILES = {
         name="full",
         num_mnist=None,
         num_test_mnist=None,
-        num_depth_mnist=20000,
+        num_depth_mnist=None if torch.cuda.is_available() else 20000,
         num_depth_seeds=3,
+        num_cnn_train=None if torch.cuda.is_available() else 5000,
         cnn_batch_size=128 if torch.cuda.is_available() else 32,
         num_cnn_epochs=30 if torch.cuda.is_available() else 10,
-        num_cnn_seeds=3,
+        num_cnn_seeds=1,
         num_seeds=5,
         num_train=None,
         num_test=None,

@@ -1,6 +1,7 @@
 """Measured numbers: kept as JSON, those of the exercises in images/results.json beside the figures; shown as tables."""
 
 import json
+import statistics
 from pathlib import Path
 
 from lab1.files import atomic
@@ -40,3 +41,9 @@ def table(header: list[str], rows: list[list]) -> str:
         return "| " + " | ".join(c if isinstance(c, str) else f"{c:.3g}" for c in cells) + " |"
 
     return "\n".join([line(header), "|" + " --- |" * len(header), *map(line, rows)])
+
+
+def mean_and_spread(values: list[float], form: str) -> str:
+    """The mean and the standard deviation, such as "0.952 ± 0.001" for the form ".3f"; of a single value, the value."""
+    mean = f"{statistics.mean(values):{form}}"
+    return f"{mean} ± {statistics.stdev(values):{form}}" if len(values) > 1 else mean

@@ -111,9 +111,12 @@ def fit(
         checkpoints.check_writable(checkpoint)
         if Path(checkpoint).exists() and not retrain:
             last = _resume(Path(checkpoint), config, model, optimizer, scheduler)
-    network = distributed.replicated(model, device)  # under torchrun: the processes share every batch
-    is_first = distributed.rank_and_size()[0] == 0
     first_epoch = len(last["history"]["epoch"])
+    rank, size = distributed.rank_and_size()  # under torchrun: the processes share every batch
+    if distributed.summed(first_epoch, device=device) != [size * first_epoch]:
+        raise checkpoints.CheckpointError(f"not every process sees {checkpoint}: use a folder that all machines share")
+    network, is_first = distributed.replicated(model, device), rank == 0
+    log = log if is_first else None
     for i in range(first_epoch):  # the record of a run is complete, whenever it was trained
         print(_line(numbers := _numbers_of_epoch(last["history"], i), num_epochs))
         if log is not None:
@@ -178,7 +181,8 @@ def _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, 
         lr = optimizer.param_groups[0]["lr"]
         if scheduler is not None:
             scheduler.step()
-        mean.add(loss, logits, targets)
+        if weight:
+            mean.add(loss, logits, targets)
         if bar.update():  # true when it was drawn, a few times a second: only then is the device waited for
             loss_so_far, accuracy = mean.result()
             speed = mean.num_examples / (time.perf_counter() - start)
