@@ -1,7 +1,7 @@
 """Execute notebooks top to bottom, cell by cell, with progress.
 
-python tools/execute.py                 the worked notebooks, smoke budget, results below outputs/run/
-python tools/execute.py --in-place      the worked notebooks at a real budget; their outputs, images/ and
+python tools/execute.py                 all notebooks, smoke budget, results below outputs/run/
+python tools/execute.py --in-place      all notebooks at a real budget; their outputs, images/ and
                                         images/results.json are replaced (LAB1_PROFILE chooses the budget)
 """
 
@@ -40,6 +40,7 @@ def execute(notebook: Path, target: Path) -> bool:
     client = nbclient.NotebookClient(
         content,
         timeout=None,
+        coalesce_streams=True,
         kernel_name="python3",
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": ROOT}},
@@ -73,10 +74,10 @@ def tidy(content) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all worked notebooks")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all")
     parser.add_argument("--in-place", action="store_true", help="replace the notebooks' own outputs and images/")
     args = parser.parse_args()
-    notebooks = args.notebooks or sorted(ROOT.glob("Lab1-CNNs-Exercise*.ipynb"))
+    notebooks = args.notebooks or sorted(ROOT.glob("Lab1-CNNs*.ipynb"))
     if not args.in_place:
         os.environ.setdefault("LAB1_PROFILE", "smoke")
         os.environ.setdefault("WANDB_MODE", "offline")

@@ -18,7 +18,7 @@ from benchmarks import segmentation  # noqa: E402
 from benchmarks.__main__ import markdown  # noqa: E402
 from benchmarks.time_to_accuracy import share_of_time  # noqa: E402
 from lab1.files import atomic  # noqa: E402
-from lab1.results import table  # noqa: E402
+from lab1.results import mean_and_spread, table  # noqa: E402
 
 WITH, WITHOUT = "with skip connections", "without skip connections"
 QUANTITIES = {"loss": ".3f", "accuracy": ".1%"}
@@ -50,11 +50,6 @@ def exercise_2_1(results: dict) -> str:
     seeds = f"{r['seeds']} seeds: mean ± standard deviation" if r["seeds"] > 1 else "one seed"
     tests = "Test images that only one network of a pair gets right, with against without skip connections"
     return f"{made}, {seeds}. {tests} (exact McNemar test): {pairs}.\n\n" + table(["ResNet18", WITH, WITHOUT], rows)
-
-
-def mean_and_spread(values: list[float], form: str) -> str:
-    mean = f"{statistics.mean(values):{form}}"
-    return f"{mean} ± {statistics.stdev(values):{form}}" if len(values) > 1 else mean
 
 
 def growth(results: dict) -> str:

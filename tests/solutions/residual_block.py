@@ -1,0 +1,318 @@
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import lab1.resnet
+from lab1 import checks
+from solutions import right, wrong
+
+
+@right(checks.residual_block)
+class Usual(nn.Module):
+    """The projection is made whenever the shape changes, and used where skip."""
+
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
+        self.skip = skip
+
+    def forward(self, x):
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        if self.skip:
+            out = out + self.shortcut(x)
+        return F.relu(out)
+
+
+@right(checks.residual_block)
+class Compact(nn.Module):
+    """Registered in another order, biases everywhere, a projection without BatchNorm, ReLUs in place."""
+
+    def __init__(self, in_channels, out_channels, stride=1, skip=True, dilation=1):
+        super().__init__()
+        self.projection = None
+        if skip and (stride, in_channels) != (1, out_channels):
+            self.projection = nn.Conv2d(in_channels, out_channels, 1, stride)
+        self.second = nn.Sequential(nn.Conv2d(out_channels, out_channels, 3, 1, 1), nn.BatchNorm2d(out_channels))
+        self.first = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 3, stride, 1), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
+        )
+        self.skip = skip
+
+    def forward(self, x):
+        out = self.second(self.first(x))
+        if self.skip:
+            out += x if self.projection is None else self.projection(x)
+        return out.relu_()
+
+
+@right(checks.residual_block)
+class Functional(nn.Module):
+    """Kernels of its own, and the last BatchNorm starts at zero."""
+
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__()
+        self.stride, self.skip = stride, skip
+        self.norms = nn.ModuleList(nn.BatchNorm2d(out_channels) for _ in range(2))
+        nn.init.zeros_(self.norms[1].weight)
+        self.w2 = nn.Parameter(torch.randn(out_channels, out_channels, 3, 3) * 0.1)
+        self.w1 = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3) * 0.1)
+        if skip and (stride > 1 or in_channels != out_channels):
+            self.w = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1) * 0.1)
+
+    def forward(self, x):
+        y = self.norms[0](F.conv2d(x, self.w1, stride=self.stride, padding=1)).clamp(min=0)
+        y = self.norms[1](F.conv2d(y, weight=self.w2, padding=1))
+        if self.skip:
+            x = F.conv2d(x, self.w, stride=self.stride) if hasattr(self, "w") else x
+            y = torch.add(x, y)
+        return torch.maximum(y, torch.zeros_like(y))
+
+
+right(checks.residual_block)(lab1.resnet.BasicBlock)
+
+
+class OwnNorm(nn.Module):
+    """BatchNorm by hand, of maps (N, C, H, W)."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.scale, self.shift = (nn.Parameter(start(1, channels, 1, 1)) for start in (torch.ones, torch.zeros))
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("var", torch.ones(1, channels, 1, 1))
+
+    def forward(self, x):
+        mean, var = self.mean, self.var
+        if self.training:
+            var, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+            self.mean.lerp_(mean.detach(), 0.1)
+            self.var.lerp_(var.detach(), 0.1)
+        return (x - mean) / (var + 1e-5).sqrt() * self.scale + self.shift
+
+
+@right(checks.residual_block)
+class LinearProjection(Usual):
+    """A linear layer at every position projects; BatchNorm by hand."""
+
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        self.bn1, self.bn2, self.stride = OwnNorm(out_channels), OwnNorm(out_channels), stride
+        if not isinstance(self.shortcut, nn.Identity):
+            self.shortcut = nn.Linear(in_channels, out_channels)
+
+    def forward(self, x):
+        out = branch(self, x)
+        if self.skip:
+            x = x[:, :, :: self.stride, :: self.stride]
+            if isinstance(self.shortcut, nn.Linear):
+                x = self.shortcut(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            out = out + x
+        return F.relu(out)
+
+
+def branch(self, x):
+    return self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+
+
+def forward_mistake(name, *words):
+    """A wrong answer that differs from Usual in its forward function."""
+
+    def note(forward):
+        wrong(checks.residual_block, *words)(type(name, (Usual,), {"forward": forward}))
+
+    return note
+
+
+@forward_mistake("AfterLastReLU", "after the last ReLU")
+def _(self, x):
+    return F.relu(branch(self, x)) + self.shortcut(x) if self.skip else F.relu(branch(self, x))
+
+
+@forward_mistake("NoLastReLU", "ReLU after the addition is missing")
+def _(self, x):
+    return branch(self, x) + self.shortcut(x) if self.skip else branch(self, x)
+
+
+@forward_mistake("ReLUBefore", "ReLU before the addition")
+def _(self, x):
+    out = F.relu(branch(self, x))
+    return F.relu(out + self.shortcut(x)) if self.skip else out
+
+
+@forward_mistake("NeverSkips", "shortcut is not added where skip=True")
+def _(self, x):
+    return F.relu(branch(self, x))
+
+
+@forward_mistake("AlwaysSkips", "added where skip=False, too")
+def _(self, x):
+    return F.relu(branch(self, x) + self.shortcut(x))
+
+
+@forward_mistake("NoReLUBetween", "ReLU between the two convolutions is missing")
+def _(self, x):
+    out = self.bn2(self.conv2(self.bn1(self.conv1(x))))
+    return F.relu(out + self.shortcut(x)) if self.skip else F.relu(out)
+
+
+@forward_mistake("NormAfterReLU", "BatchNorm comes after the ReLU")
+def _(self, x):
+    out = self.bn2(self.conv2(self.bn1(F.relu(self.conv1(x)))))
+    return F.relu(out + self.shortcut(x)) if self.skip else F.relu(out)
+
+
+@forward_mistake("SecondNormMissing", "BatchNorm is missing after the second")
+def _(self, x):
+    out = self.conv2(F.relu(self.bn1(self.conv1(x))))
+    return F.relu(out + self.shortcut(x)) if self.skip else F.relu(out)
+
+
+@forward_mistake("SharedNorm", "One BatchNorm serves both")
+def _(self, x):
+    if hasattr(self, "bn2"):
+        del self.bn2
+    out = self.bn1(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+    return F.relu(out + self.shortcut(x)) if self.skip else F.relu(out)
+
+
+@forward_mistake("AddsItself", "added to itself")
+def _(self, x):
+    out = branch(self, x)
+    return F.relu(out + out) if self.skip else F.relu(out)
+
+
+@forward_mistake("ChangesInput", "changed in place")
+def _(self, x):
+    y = branch(self, x)
+    return F.relu(x.add_(y) if x.shape == y.shape else y + self.shortcut(x)) if self.skip else F.relu(y)
+
+
+@forward_mistake("NoReturn", "return statement is missing")
+def _(self, x):
+    F.relu(branch(self, x))
+
+
+@wrong(checks.residual_block, "no projection makes them fit")
+class NoProjection(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        self.shortcut = nn.Identity()
+
+
+@wrong(checks.residual_block, "no projection makes them fit")
+class NoProjectionForStride(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        if in_channels == out_channels:
+            self.shortcut = nn.Identity()
+
+
+@wrong(checks.residual_block, "projection where none is needed")
+class AlwaysProjects(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride)
+
+
+@wrong(checks.residual_block, "no 1x1 projection")
+class Pads(Usual):
+    """Option A of He et al., where this task asks for the projection."""
+
+    def forward(self, x):
+        out = branch(self, x)
+        if self.skip and out.shape != x.shape:
+            x = x[:, : out.shape[1], :: self.conv1.stride[0], :: self.conv1.stride[0]]
+            x = F.pad(x, (0, 0, 0, 0, 0, out.shape[1] - x.shape[1]))
+        return F.relu(out + x) if self.skip else F.relu(out)
+
+
+@wrong(checks.residual_block, "padding is missing")
+class NoPadding(Usual):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.conv1.padding = self.conv2.padding = (0, 0)
+
+
+@wrong(checks.residual_block, "stride is not used")
+class NoStride(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, 1, skip)
+
+
+@wrong(checks.residual_block, "stride is in the second convolution")
+class StrideInSecond(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        self.conv1.stride, self.conv2.stride = (1, 1), (stride, stride)
+
+
+@wrong(checks.residual_block, "Both convolutions have the stride")
+class StrideInBoth(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip=False)
+        self.conv2.stride = (stride, stride)
+
+
+@wrong(checks.residual_block, "skip not given", "shortcut is not added")
+class NoSkipByDefault(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=False):
+        super().__init__(in_channels, out_channels, stride, skip)
+
+
+@wrong(checks.residual_block, "by its stride, in height and width")
+class ProjectionWithoutStride(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        if (stride, in_channels) != (1, out_channels):
+            self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
+
+
+@wrong(checks.residual_block, "projection has a 3x3 kernel")
+class WideProjection(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        if (stride, in_channels) != (1, out_channels):
+            self.shortcut = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
+
+
+@wrong(checks.residual_block, "no BatchNorm with running statistics")
+class GroupNorm(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        self.bn1, self.bn2 = nn.GroupNorm(1, out_channels), nn.GroupNorm(1, out_channels)
+
+
+@wrong(checks.residual_block, "BatchNorm is missing", "no BatchNorm with running statistics")
+class NoNorm(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        self.bn1 = self.bn2 = nn.Identity()
+
+
+@wrong(checks.residual_block, "still uses the statistics of the batch")
+class NoStatistics(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        self.bn1 = nn.BatchNorm2d(out_channels, track_running_stats=False)
+
+
+@wrong(checks.residual_block, "not two 3x3 convolutions")
+class OneConvolution(Usual):
+    def forward(self, x):
+        out = self.bn1(self.conv1(x))
+        return F.relu(out + self.shortcut(x)) if self.skip else F.relu(out)
+
+
+@wrong(checks.residual_block, "another number of channels")
+class SecondFromInput(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        self.conv2 = nn.Conv2d(in_channels, out_channels, 3, padding=1)

@@ -1,0 +1,138 @@
+"""The base notebook: every task is complete, nothing is solved as it is shipped, and everything can be solved."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+from model_answers import ANSWERS
+
+from lab1 import checks
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = nbformat.read(ROOT / "Lab1-CNNs.ipynb", as_version=4)
+CELLS = {cell.id: cell for cell in NOTEBOOK.cells}
+TASKS = [pytest.param(f"task-{check.task:02d}", check, id=check.name) for check in checks.CHECKS]
+
+
+def printed(cell) -> str:
+    """What a cell has printed, without colours."""
+    text = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
+
+
+@pytest.mark.parametrize(("task", "check"), TASKS)
+def test_parts_of_a_task(task, check):
+    """Header, stub, check and hints stand in this order; the check is given what the stub defines."""
+    ids = list(CELLS)
+    parts = [task, f"{task}-stub", f"{task}-check", f"{task}-hints"]
+    assert ids[ids.index(task) :][:4] == parts
+    [node] = ast.parse(CELLS[parts[1]].source).body
+    assert node.name == check.name and check.name in ANSWERS
+    function = next(name for name in checks.__all__ if getattr(checks, name) is check)
+    assert CELLS[parts[2]].source == f"task_{check.task} = checks.{function}({check.name})"
+    assert "nbval-ignore-output" not in CELLS[parts[2]].metadata.get("tags", [])
+
+
+@pytest.mark.parametrize(("task", "check"), TASKS)
+def test_header(task, check):
+    title, _, rating, _, *goal = CELLS[task].source.splitlines()
+    assert title == f"### Task {check.task}: `{check.name}`"
+    numbers = re.fullmatch(
+        r"\*\*Difficulty\*\* ([1-5]) of 5 · \*\*Importance\*\* ([1-5]) of 5 · \*\*Minutes\*\* (\d+)", rating
+    )
+    assert numbers and 5 <= int(numbers[3]) <= 30
+    assert "*A correct answer:*" in "\n".join(goal)
+
+
+@pytest.mark.parametrize(("task", "check"), TASKS)
+def test_stub(task, check):
+    """At most 15 lines, documented, typed, and nothing but NotImplementedError inside."""
+    source = CELLS[f"{task}-stub"].source
+    assert len(source.splitlines()) <= 15
+    [node] = ast.parse(source).body
+    assert ast.get_docstring(node)
+    functions = [each for each in ast.walk(node) if isinstance(each, ast.FunctionDef)]
+    assert source.count("raise NotImplementedError") == len(functions)
+    for function in functions:
+        arguments = [each for each in function.args.args if each.arg != "self"]
+        assert arguments and all(each.annotation for each in arguments)
+        assert function.returns or function.name == "__init__"
+
+
+@pytest.mark.parametrize(("task", "check"), TASKS)
+def test_hints_have_the_titles_that_the_check_names(task, check):
+    source = CELLS[f"{task}-hints"].source
+    titles = re.findall(r"<details><summary>(.*?)</summary>\n\n", source)
+    assert set(titles) == set(check.hints) and len(titles) == len(check.hints) <= 3
+    assert source.count("</details>") == len(titles)
+
+
+def test_predictions_have_space_for_an_answer():
+    """Whoever is asked to think first finds a cell to write into before anything is run."""
+    cells = NOTEBOOK.cells
+    asking = [
+        i for i, cell in enumerate(cells) if cell.cell_type == "markdown" and re.search(r"\*\*Think first", cell.source)
+    ]
+    asking = [i for i in asking if cells[i].id != "intro-use"]
+    assert len(asking) >= 12
+    assert all(cells[i + 1].id.startswith("answer-") for i in asking)
+    assert sum(cell.id.startswith("answer-") for cell in cells) == len(asking)
+
+
+def test_as_shipped():
+    """Every check says "not started", and so does the table at the end."""
+    for task, check in (case.values for case in TASKS):
+        claims = len(check.claims)
+        text = f"Task {check.task}, {check.name}: not started, 0 of {claims} points\n"
+        assert printed(CELLS[f"{task}-check"]) == text
+    assert NOTEBOOK.cells[-1].source == "checks.scorecard()"
+    [output] = NOTEBOOK.cells[-1].outputs
+    assert output.data["text/plain"].count("not started") == output.data["text/html"].count("not started") == 12
+
+
+def test_examples_of_code_are_python():
+    """What students are told to run in an experiment: it can be read, and lab1 has what it imports by now."""
+    blocks = [
+        block
+        for cell in NOTEBOOK.cells
+        if cell.cell_type == "markdown"
+        for block in re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL)
+    ]
+    assert len(blocks) >= 4
+    for block in blocks:
+        ast.parse(block)
+
+
+def solved(notebook):
+    """A copy in which every stub is replaced by the model answer."""
+    notebook = nbformat.from_dict(notebook)
+    for cell in notebook.cells:
+        if cell.id.endswith("-stub"):
+            [node] = ast.parse(cell.source).body
+            cell.source = ANSWERS[node.name].strip()
+    return notebook
+
+
+def test_solvable():
+    """With the model answers every cell runs, all checks pass, and no cell waits for a task."""
+    notebook = solved(NOTEBOOK)
+    client = nbclient.NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": ROOT}}
+    )
+    client.execute()
+    cells = {cell.id: cell for cell in notebook.cells}
+    for task, check in (case.values for case in TASKS):
+        points = len(check.claims)
+        first_line = f"Task {check.task}, {check.name}: passed, {points} of {points} points\n"
+        assert printed(cells[f"{task}-check"]).startswith(first_line), printed(cells[f"{task}-check"])
+    text = "".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
+    assert "waits for task" not in text
+    assert cells["scorecard"].outputs[0].data["text/plain"].count("passed") == 12
+    assert "returns its input: True, returns zeros: False" in printed(cells["ex12-zero-run"])
+    assert "returns its input: False, returns zeros: True" in printed(cells["ex12-zero-run"])
+    assert "20 layers, skip=True: 272,474 parameters" in printed(cells["ex12-count"])
+    assert "the classifier says: True" in printed(cells["ex22-surgery-run"])
+    assert "the same: True" in printed(cells["ex23-cam-run"])

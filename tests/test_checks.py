@@ -1,0 +1,42 @@
+"""Right answers pass, in a second at most; wrong ones fail, in words that name the mistake."""
+
+import os
+import re
+
+import pytest
+from solutions import ANSWERS
+
+from lab1 import checks
+
+RIGHT = [each for each in ANSWERS if each.is_right]
+WRONG = [each for each in ANSWERS if not each.is_right]
+
+
+def says(result, words):
+    return all(each.lower() in result.text.lower() for each in words)
+
+
+@pytest.mark.parametrize("right", RIGHT, ids=str)
+def test_right_answer_passes(right):
+    before = os.times()
+    result = right.check(right.answer)
+    after = os.times()
+    assert result.passed and result.points == result.max_points, result.text
+    assert says(result, right.words), result.text
+    assert sum(after[:4]) - sum(before[:4]) < 1  # seconds of this process and its copy
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_wrong_answer_fails_in_words_that_name_the_mistake(wrong, capsys):
+    result = wrong.check(wrong.answer)
+    assert result.status == "failed" and result.points < result.max_points
+    assert wrong.words and says(result, wrong.words), result.text
+    assert capsys.readouterr().out == result.text + "\n"
+    named = re.findall(r'See the hint "(.*)"', result.text)
+    assert set(named) <= set(wrong.check.hints) and len(wrong.check.hints) <= 3
+
+
+def test_enough_answers():
+    for check in checks.CHECKS:
+        assert sum(each.check is check for each in RIGHT) >= 2
+        assert sum(each.check is check for each in WRONG) >= 8
