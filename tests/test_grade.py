@@ -27,6 +27,7 @@ from lab1.grade.kernel import REFUSE, Limits
 from lab1.grade.report import row_and_page, safe
 from lab1.grade.run import Grading, grade, missing_calls, only_defines
 
+pytestmark = pytest.mark.slow  # two minutes for a folder of notebooks
 ROOT = Path(__file__).resolve().parent.parent
 FUNCTIONS = {check.name: name for name, check in vars(checks).items() if check in checks.CHECKS}
 MOST = sum(check.latest.max_points for check in checks.CHECKS)
@@ -332,7 +333,6 @@ def test_help_names_every_column(capsys):
     assert all(f"\n  {column} " in said for column in (*columns, "seconds", "page"))
 
 
-@pytest.mark.slow
 def test_interrupt_ends_everything(tmp_path):
     write(tmp_path / "endless.ipynb", STUDENTS["endless"])
     line = [sys.executable, "-m", "lab1.grade", tmp_path, "--out", tmp_path / "report"]
