@@ -24,6 +24,26 @@ WITH, WITHOUT = "with skip connections", "without skip connections"
 QUANTITIES = {"loss": ".3f", "accuracy": ".1%"}
 
 
+def exercise_1(results: dict, study: str, forms: dict[str, str]) -> str:
+    r = results["exercise-1"]
+    of, minutes = r[f"{study} depth"], r["minutes"][f"{study} depth"]
+    rows = []
+    for title, form in forms.items():
+        for kind, depths in of[title].items():
+            values = [mean_and_spread(depths[depth], form) for depth in sorted(depths, key=int)]
+            rows += [[f"{title}, {kind}", *values]]
+    seeds = f"{of['seeds']} seeds: mean ± standard deviation" if of["seeds"] > 1 else "one seed"
+    made = (
+        f"Data: {r['data'][study]}. Hardware: {r['hardware']}, {minutes:.0f} minutes. Budget `{r['profile']}`, {seeds}"
+    )
+    if study == "mlp":
+        made = f"The baseline has a test accuracy of {r['mlp']['test accuracy']:.2%}. {made}"
+    depths = sorted(next(iter(of[title].values())), key=int)
+    unit = "hidden layers" if study == "mlp" else "layers"
+    header = [f"after epoch {of['num_epochs'] - 1}", *(f"{depth} {unit}" for depth in depths)]
+    return f"{made}.\n\n{table(header, rows)}"
+
+
 def exercise_2_1(results: dict) -> str:
     r = results["exercise-2.1"]
     rows = []
@@ -175,6 +195,12 @@ def main() -> int:
     results = json.loads((ROOT / "images/results.json").read_text())
     measured = json.loads((ROOT / "benchmarks/results.json").read_text())
     parts = {"exercise-2.1": exercise_2_1(results), "growth": growth(results), "benchmarks": benchmarks(measured)}
+    parts |= {
+        "exercise-1-mlp": exercise_1(results, "mlp", {"training loss": ".3f", "validation accuracy": ".1%"}),
+        "exercise-1-cnn": exercise_1(
+            results, "cnn", {"training error": ".1%", "validation error": ".1%", "training loss": ".3f"}
+        ),
+    }
     parts |= {"exercise-2.2": exercise_2_2(results), "variants": variants(results), "canvases": canvases(results)}
     parts |= {
         "exercise-2.3": exercise_2_3(results),
