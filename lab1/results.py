@@ -44,6 +44,9 @@ def table(header: list[str], rows: list[list]) -> str:
 
 
 def mean_and_spread(values: list[float], form: str) -> str:
-    """The mean and the standard deviation, such as "0.952 ± 0.001" for the form ".3f"; of a single value, the value."""
+    """The mean and the standard deviation, such as "0.952 ± 0.001" for the form ".3f"; of a single value, the value.
+
+    A form with a plus sign, such as "+.2f", is for the mean only.
+    """
     mean = f"{statistics.mean(values):{form}}"
-    return f"{mean} ± {statistics.stdev(values):{form}}" if len(values) > 1 else mean
+    return f"{mean} ± {statistics.stdev(values):{form.removeprefix('+')}}" if len(values) > 1 else mean

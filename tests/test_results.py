@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from lab1 import results
@@ -38,3 +39,9 @@ def test_table():
     assert (
         results.table(["a", "b"], [["x", 0.12345], ["y", "z"]]) == "| a | b |\n| --- | --- |\n| x | 0.123 |\n| y | z |"
     )
+
+
+def test_mean_and_spread():
+    assert results.mean_and_spread([1.0, 2.0, 3.0], ".2f") == "2.00 ± 1.00"  # n - 1 in the denominator
+    assert results.mean_and_spread([0.5], ".1%") == "50.0%"
+    assert results.mean_and_spread(np.array([1.0, 3.0]), "+.1f") == "+2.0 ± 1.4"
