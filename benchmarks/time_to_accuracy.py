@@ -78,11 +78,11 @@ def main() -> None:
         if str(seed) not in seeds:
             seeds = seeds | {str(seed): race(cifar, seed)}
             record("time_to_accuracy", conditions | {"seeds": seeds})
+        draw(seeds, f"{cifar}; {hardware()}")
     shares = [share_of_time(curves) for curves in seeds.values()]
     print("share of the script's time:", ", ".join("not reached" if s is None else f"{s:.2f}" for s in shares))
     if None not in shares:
         print(f"median {statistics.median(shares):.2f}")
-    draw(seeds, f"{cifar}; {hardware()}")
 
 
 if __name__ == "__main__":
