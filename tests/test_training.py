@@ -190,6 +190,18 @@ def test_resumed_run_ends_bitwise_like_an_uninterrupted_one(tiny, tmp_path, stop
     assert [numbers["epoch"] for numbers in logged] == [0, 1, 2, 3]
 
 
+def test_resumes_a_run_whose_tensors_lie_otherwise_in_memory(tiny, tmp_path):
+    uninterrupted, _ = fit_with_checkpoint(tiny, tmp_path / "whole.pt")
+    with pytest.raises(Stop):
+        fit_with_checkpoint(tiny, tmp_path / "a.pt", log=stop_after(1))
+    checkpoint = checkpoints.load(tmp_path / "a.pt")
+    for state in checkpoint["optimizer"]["state"].values():
+        state["momentum_buffer"] = state["momentum_buffer"].contiguous()  # as on a GPU that computes in float32
+    checkpoints.save(tmp_path / "a.pt", checkpoint)
+    resumed, _ = fit_with_checkpoint(tiny, tmp_path / "a.pt", small_model(seed=9))
+    assert states_equal(uninterrupted, resumed)
+
+
 def test_finished_run_is_loaded_not_trained_again(tiny, tmp_path, capsys):
     path = tmp_path / "a.pt"
     model, history = fit_with_checkpoint(tiny, path)
