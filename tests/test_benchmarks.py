@@ -38,6 +38,12 @@ def test_share_of_time_is_where_the_target_is_first_reached():
     assert time_to_accuracy.share_of_time({"the usual script": script, "fit": [(3.0, 0.39)]}) is None
 
 
+def test_a_race_in_which_the_machine_slept_does_not_count():
+    curves = {"fit": [(3.0, 0.3), (6.1, 0.4), (9.0, 0.5)]}
+    assert time_to_accuracy.undisturbed(curves)
+    assert not time_to_accuracy.undisturbed({"fit": [(3.0, 0.3), (13.1, 0.4), (16.0, 0.5)]})
+
+
 @pytest.mark.slow
 def test_quick_comparisons():
     measured = run("benchmarks", "--quick")
