@@ -7,7 +7,7 @@ import torch
 import wandb
 
 from benchmarks.harness import Row, compare, interleave
-from benchmarks.training_step import Step
+from benchmarks.training_step import Step, batch_sizes
 from lab1 import GradNormLogger, ResNet18, data
 from lab1.device import default_device
 from lab1.gradients import gradient_norms
@@ -16,8 +16,14 @@ ALONE, LOGGED, WATCHED = "fit", "fit with GradNormLogger", "fit with wandb.watch
 
 
 def run(quick: bool) -> list[Row]:
-    device = default_device()
-    batch = tuple(t.to(device) for t in data.load("cifar10").train.batch(range(32 if quick else 128)))
+    images, device = data.load("cifar10").train, default_device()
+    rows = []
+    for batch_size in batch_sizes(quick):
+        rows += _steps(tuple(t.to(device) for t in images.batch(range(batch_size))), repeats=5 if quick else 11)
+    return rows
+
+
+def _steps(batch, repeats: int) -> list[Row]:
     model = ResNet18()
     steps = {name: Step(batch, model) for name in (ALONE, LOGGED, WATCHED)}
     with tempfile.TemporaryDirectory() as folder:
@@ -26,7 +32,7 @@ def run(quick: bool) -> list[Row]:
             logger = GradNormLogger(steps[LOGGED].model, steps[LOGGED].optimizer)
             wandb.watch(steps[WATCHED].model, log="gradients", log_freq=1)
             arms = steps | {WATCHED: lambda: watched_run.log({"loss": steps[WATCHED]()})}
-            times = interleave(arms, 5 if quick else 11)
+            times = interleave(arms, repeats)
     # the same steps were taken, and the numbers recorded are those of the gradients that are still there
     torch.testing.assert_close(steps[LOGGED].model.fc.weight, steps[ALONE].model.fc.weight)
     recorded = dict(zip(logger.layers, logger.to_numpy()[-1].tolist(), strict=True))

@@ -19,6 +19,11 @@ from lab1.device import default_device, gains_from_bf16, memory_format
 USUAL = "the usual script"
 
 
+def batch_sizes(quick: bool) -> tuple[int, ...]:
+    """A usual one, and a small one, at which whatever a step costs besides its images weighs more."""
+    return (16,) if quick else (128, 16)
+
+
 class Step:
     """Steps as `fit` takes them, of a copy of the model; a call returns the mean loss. `within`: a context around."""
 
@@ -45,16 +50,24 @@ def run(quick: bool) -> list[Row]:
     device = default_device()
     precision = torch.bfloat16 if gains_from_bf16(device) else torch.float32
     cifar = data.load("cifar10", num_train=1280 if quick else None)
-    batch = tuple(t.to(device) for t in cifar.train.batch(range(32 if quick else 128)))
     script = UsualScript(cifar.train, cifar.val, device)
-    arms = {USUAL: lambda: script.step(*batch), "fit": Step(batch, script.model)}
-    on_cpu = device.type == "cpu" and precision == torch.bfloat16
+    product = torch.randn(2048, 2048, device=device, dtype=precision)
+    rows = []
+    for batch_size in batch_sizes(quick):
+        batch = tuple(t.to(device) for t in cifar.train.batch(range(batch_size)))
+        rows += _steps(script, batch, product, quick)
+    return rows + _evaluation(script, cifar.val, product, quick)
+
+
+def _steps(script: UsualScript, batch, product: torch.Tensor, quick: bool) -> list[Row]:
+    arms = {"fit": Step(batch, script.model)}  # a copy, before the script changes its own
+    on_cpu = product.device.type == "cpu" and product.dtype == torch.bfloat16
     if on_cpu:
         arms["fit, no matrix products"] = Step(batch, script.model, within=without_matrix_products)
+    arms[USUAL] = lambda: script.step(*batch)
     losses = [arm() for arm in arms.values()]  # the first step, from equal weights
-    assert max(losses) - min(losses) < (1e-3 if precision == torch.float32 else 0.05), losses
+    assert max(losses) - min(losses) < (1e-3 if product.dtype == torch.float32 else 0.05), losses
 
-    product = torch.randn(2048, 2048, device=device, dtype=precision)
     times = interleave({"product": lambda: product @ product, **arms}, 3 if quick else 9)
     flops = _flops(lambda: F.cross_entropy(script.model(batch[0]), batch[1]).backward())
     limit = _arithmetic(times, "fit", flops, product)
@@ -62,11 +75,11 @@ def run(quick: bool) -> list[Row]:
     rows = [compare(title, times, arm, "fit", limit) for arm in arms if arm != "fit"]
     if on_cpu:
         rows.append(compare(title, times, USUAL, "fit, no matrix products", "arithmetic, see above"))
-    return rows + _evaluation(script, arms["fit"].model, cifar.val, product, quick)
+    return rows
 
 
-def _evaluation(script, model: nn.Module, val: data.ImageSet, product: torch.Tensor, quick: bool) -> list[Row]:
-    model.load_state_dict(script.model.state_dict())
+def _evaluation(script: UsualScript, val: data.ImageSet, product: torch.Tensor, quick: bool) -> list[Row]:
+    model = copy.deepcopy(script.model).to(memory_format=memory_format(product.device, gains_from_bf16(product.device)))
     found = {}
 
     def evaluate(name, **options):

@@ -305,7 +305,7 @@ def _sgd(model: nn.Module, lr: float, momentum: float, weight_decay: float) -> t
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    # fused: the update in one pass over the memory. On a CPU a step of small batches is a fifth shorter by it.
+    # fused: the update in one pass over the memory
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
 
 
