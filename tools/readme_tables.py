@@ -134,7 +134,7 @@ REPLACEMENTS = ("untrained fc", "everything untrained", "another image", "runner
 
 def pointing(results: dict) -> str:
     r = results["exercise-2.3"]
-    made = f"Data: {r['data'][1]}. Test accuracy {r['shapes accuracy']:.1%} after {r['shapes minutes']:.0f} minutes."
+    made = f"Data: {r['data'][1]}. Test accuracy {r['shapes accuracy']:.1%} after {r['shapes minutes']:.1f} minutes."
     header = [f"{name}, {part}" for name in ("pointing game", "energy in mask") for part in ("validation", "test")]
     rows = [[n, *(f"{mean:.3f} ± {half:.3f}" for mean, half in values)] for n, values in r["pointing"].items()]
     return f"{made}\n\n" + table(["map", *header], rows)
