@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -62,6 +63,9 @@ def peak_bytes() -> int:
     """The most memory that this process (on CUDA: its tensors) has held so far."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where getrusage's peak is at least that of the process which started this one
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])
     import resource  # not on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -169,7 +169,7 @@ def cost(measured: dict) -> str:
     rows = []
     for name, points in m["points"].items():
         for point in points:
-            rows += [[name, str(point[name]), f"{point['seconds']:.1f}", f"{point['megabytes']:.0f}"]]
+            rows += [[name, str(point[name]), f"{point['seconds']:.2f}", f"{point['megabytes']:.0f}"]]
     steps = m["steps"]
     grown, logged = (f"{steps[key]:.1f} MB" for key in ("megabytes grown", "megabytes logged"))
     return (
