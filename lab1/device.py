@@ -30,7 +30,7 @@ def memory_format(device: torch.device, autocast: bool) -> torch.memory_format:
 def hardware() -> str:
     """The device's name as a reader would say it, such as "AMD EPYC, 2 cores, bf16" or "NVIDIA H100 80GB HBM3".
 
-    "bf16" stands where a CPU has units for it: the same name is sold with and without, three times apart in speed.
+    "bf16" stands where a CPU has units for it: the same name is sold with and without.
     """
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
