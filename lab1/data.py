@@ -110,14 +110,18 @@ class ImageSet(torch.utils.data.Dataset):
     def batches(
         self, batch_size: int, shuffle: bool = False, generator: torch.Generator | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, `batch_size` at a time (the last batch may be smaller).
+        """Every image once, in the fewest batches of at most `batch_size`, whose sizes differ by one at most.
 
-        All random choices of the epoch are drawn at once, on the CPU: they are the same for every device.
+        Equal batches, because a last batch of what is left over could be a single image, which would count as much as
+        a full batch in BatchNorm's running statistics, right before they are used. All random choices of the epoch are
+        drawn at once, on the CPU: they are the same for every device.
         """
         order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
         choices = [t.to(self.labels.device) for t in (order, *self._draw(len(self), generator))]
-        for start in range(0, len(self), batch_size):
-            yield self._take(*(t[start : start + batch_size] for t in choices))
+        num_batches = -(-len(self) // batch_size)
+        for i in range(num_batches):
+            start, end = (j * len(self) // num_batches for j in (i, i + 1))
+            yield self._take(*(t[start:end] for t in choices))
 
     def _draw(self, count: int, generator) -> tuple[Tensor, Tensor, Tensor]:
         """For each image: the top and left corner of its crop in the padded image, and whether to flip it."""

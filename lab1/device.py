@@ -18,8 +18,12 @@ def gains_from_bf16(device: torch.device) -> bool:
     """Whether bf16 autocast is faster than fp32 there; on a CPU without units for it, it is 20 times slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in units)
+    return device.type == "cpu" and (has_amx() or getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
+def has_amx() -> bool:
+    """Whether the CPU has units for whole matrix products (Intel's AMX)."""
+    return getattr(torch.cpu, "_is_amx_tile_supported", bool)()
 
 
 def memory_format(device: torch.device, autocast: bool) -> torch.memory_format:

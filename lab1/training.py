@@ -247,7 +247,7 @@ def expected_minutes(
 
     An image that is only evaluated counts a quarter of one that is trained on.
     """
-    device, batch_size = default_device(), min(batch_size, len(train))
+    device = default_device()
     autocast = gains_from_bf16(device)
     model = copy.deepcopy(model).to(device, memory_format=memory_format(device, autocast))
     batch = [next(train.to(device).batches(batch_size))]
@@ -256,7 +256,7 @@ def expected_minutes(
         start = time.perf_counter()
         _train_epoch(model, batch, optimizer, None, F.cross_entropy, autocast, tqdm(disable=True))
         seconds = time.perf_counter() - start
-    return runs * num_epochs * (len(train) + len(val) / 4) * seconds / batch_size / 60
+    return runs * num_epochs * (len(train) + len(val) / 4) * seconds / len(batch[0][1]) / 60
 
 
 @contextlib.contextmanager

@@ -67,7 +67,8 @@ def test_equal_to_autograd_in_float64(shape):
 
 
 @pytest.mark.parametrize("shape", [(512, 512, 4, 4, 3, 1, 1), (256, 256, 8, 8, 3, 1, 1), (256, 512, 8, 8, 1, 2, 0)])
-def test_no_less_accurate_than_torch_in_bf16(shape):
+def test_no_less_accurate_than_torch_in_bf16(shape, monkeypatch):
+    monkeypatch.setattr(convolution, "has_amx", lambda: True)
     _, _, _, width, size, stride, padding = shape
     products = faster_as_products(torch.bfloat16, size, stride, (width + 2 * padding - size) // stride + 1)
     assert KERNEL_GRADIENT in products
@@ -77,12 +78,15 @@ def test_no_less_accurate_than_torch_in_bf16(shape):
         assert relative_error(found, expected) <= 1.02 * relative_error(stock, expected) < 0.01
 
 
-def test_policy():
+@pytest.mark.parametrize("amx", [True, False])
+def test_policy(monkeypatch, amx):
+    monkeypatch.setattr(convolution, "has_amx", lambda: amx)
     for dtype in (torch.float32, torch.float64):
         assert faster_as_products(dtype, 3, 1, 4) == set()
         assert faster_as_products(dtype, 1, 2, 16) == ALL
     policy = {width: faster_as_products(torch.bfloat16, 3, 1, width) for width in (32, 16, 8, 4)}
-    assert policy == {32: set(), 16: set(), 8: {KERNEL_GRADIENT}, 4: ALL}
+    assert policy == {32: set(), 16: set(), 8: {KERNEL_GRADIENT} if amx else set(), 4: ALL}
+    assert faster_as_products(torch.bfloat16, 3, 2, 8) == {KERNEL_GRADIENT}
     assert faster_as_products(torch.bfloat16, 3, 2, 4) == {OUTPUT, KERNEL_GRADIENT}
 
 

@@ -740,7 +740,7 @@ def test_augmentation_is_reproducible():
 def test_batches_hold_every_example_once(shuffle, augment):
     images = ImageSet(random_images(), torch.arange(24), MEAN, STD, augment)
     batches = list(images.batches(10, shuffle))
-    assert [len(x) for x, _ in batches] == [10, 10, 4]
+    assert [len(x) for x, _ in batches] == [8, 8, 8]
     order = torch.cat([y for _, y in batches]).tolist()
     assert sorted(order) == list(range(24))
     assert (order == list(range(24))) != shuffle
@@ -748,6 +748,12 @@ def test_batches_hold_every_example_once(shuffle, augment):
     for i, image in zip(order, x, strict=True):  # image and label belong together
         candidates = every_crop(random_images()[i]) if augment else random_images()[i][None]
         assert (candidates == image).flatten(1).all(1).any()
+
+
+def test_no_batch_is_a_single_image_that_was_left_over():
+    assert [len(x) for x, _ in image_set(n=33).batches(16)] == [11, 11, 11]
+    assert [len(x) for x, _ in image_set(n=33).batches(32)] == [16, 17]
+    assert [len(x) for x, _ in image_set(n=33).batches(64)] == [33]
 
 
 def test_batches_are_reproducible():
