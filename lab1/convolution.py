@@ -26,7 +26,7 @@ OUTPUT, INPUT_GRADIENT, KERNEL_GRADIENT = "output", "input gradient", "kernel gr
 def faster_as_products(dtype: torch.dtype, kernel_size: int, stride: int, width: int) -> set[str]:
     """The passes of a convolution with that output width that are matrix products.
 
-    Measured on CPUs with AMX, and with units for bf16 but without AMX, where oneDNN is quicker at width 8.
+    Found by timing each pass: without AMX, oneDNN's kernel gradient is quicker at width 8, unless strided.
     A strided 1x1 convolution, a projection, is one in any case: it only looks at every other pixel, and oneDNN has
     computed wrong kernel gradients for it when there are few channels (oneDNN issue 6035).
     """
