@@ -135,9 +135,11 @@ def float32(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(path.parent))
 
 
-def test_two_processes_have_the_losses_of_one(float32, tmp_path):
-    """271 images: the shares of a batch of 45 are unequal, and the last batch has one image for two processes."""
-    size = ["--data", "mnist", "--num-train", 301, "--num-epochs", 2, "--batch-size", 45]
+@pytest.mark.parametrize("num_train, batch_size", [(301, 45), (40, 1)])
+def test_two_processes_have_the_losses_of_one(float32, tmp_path, num_train, batch_size):
+    """271 images in batches of 38 and 39, of which the processes have unequal shares; a single image for both."""
+    size = ["--data", "mnist", "--num-train", num_train, "--num-epochs", 2]
+    size += ["--batch-size", batch_size, "--lr", batch_size / 450]
     run("--model", "mlp", "--depth", 3, *size, "--checkpoint", tmp_path / "one.pt")
     said = run("--model", "mlp", "--depth", 3, *size, "--checkpoint", tmp_path / "two.pt", launcher=TORCHRUN)
     assert said.count("epoch  0/1") == 1  # only the first process speaks ...
