@@ -4,8 +4,8 @@ import argparse
 
 from benchmarks import data_pipeline, gradcam, gradient_logging, segmentation, training_step
 from benchmarks.harness import FOLDER, record
-from lab1.device import hardware
-from lab1.results import table
+from lab1.basics.device import hardware
+from lab1.experiment.results import table
 
 MODULES = (training_step, data_pipeline, gradient_logging)
 

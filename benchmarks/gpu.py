@@ -22,7 +22,7 @@ import torch
 from benchmarks.harness import FOLDER, compare, interleave, record
 from benchmarks.training_step import Step
 from lab1 import ResNet, ResNet18, data, training
-from lab1.device import default_device, hardware
+from lab1.basics.device import default_device, hardware
 
 
 def both_networks(cifar: data.Dataset, network, num_epochs: int) -> dict:

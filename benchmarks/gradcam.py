@@ -10,8 +10,8 @@ from torch import Tensor
 
 from benchmarks.harness import Row, compare, interleave
 from lab1 import GradCAM, ResNet18, data
-from lab1.device import default_device
-from lab1.gradcam import all_classes
+from lab1.analysis.gradcam import all_classes
+from lab1.basics.device import default_device
 
 FORWARD, OURS, ALL = "a forward pass", "GradCAM", "all_classes"
 CAPTUM, TORCHCAM, PUBLISHED = "captum", "torchcam", "pytorch-grad-cam"

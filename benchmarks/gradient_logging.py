@@ -9,8 +9,8 @@ import wandb
 from benchmarks.harness import Row, compare, interleave
 from benchmarks.training_step import Step, batch_sizes
 from lab1 import GradNormLogger, ResNet18, data
-from lab1.device import default_device
-from lab1.gradients import gradient_norms
+from lab1.analysis.gradients import gradient_norms
+from lab1.basics.device import default_device
 
 ALONE, LOGGED, WATCHED = "fit", "fit with GradNormLogger", "fit with wandb.watch(log_freq=1)"
 

@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.harness import FOLDER, in_a_new_process, peak_bytes, record
 from lab1 import ResNet, data, plots, training
-from lab1.device import default_device, hardware
+from lab1.basics.device import default_device, hardware
 
 BASE = {"images": 256, "blocks": 1, "width": 16}  # CIFAR ResNet: 6 * blocks + 2 layers
 DOUBLINGS = 4  # points: 1, 2, 4, 8 times the base

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import torch
 
-from lab1 import results
-from lab1.device import hardware
+from lab1.basics.device import hardware
+from lab1.experiment import results
 
 FOLDER = Path(__file__).resolve().parent
 

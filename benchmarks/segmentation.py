@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.harness import in_a_new_process, peak_bytes
 from lab1 import ResNet18FCN, data, segmentation, training
-from lab1.results import table
+from lab1.experiment.results import table
 
 TRAINING, INFERENCE = "training", "inference"
 SIZES = ((32, 28), (1, 512))  # batch size, height and width

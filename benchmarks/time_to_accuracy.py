@@ -13,7 +13,7 @@ import torch
 from benchmarks.harness import FOLDER, record
 from benchmarks.usual_script import UsualScript
 from lab1 import ResNet18, data, plots, training
-from lab1.device import default_device, hardware
+from lab1.basics.device import default_device, hardware
 
 SEEDS = (0, 1, 2)
 SCRIPT_EPOCHS = 10

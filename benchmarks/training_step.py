@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from benchmarks.harness import Row, compare, interleave, ratios
 from benchmarks.usual_script import UsualScript
 from lab1 import data, training
-from lab1.device import default_device, gains_from_bf16, memory_format
+from lab1.basics.device import default_device, gains_from_bf16, memory_format
+from lab1.training import loop
 
 USUAL = "the usual script"
 
@@ -31,14 +32,12 @@ class Step:
         device = batch[0].device
         self.batch, self.within, self.autocast = batch, within, gains_from_bf16(device)
         self.model = copy.deepcopy(model).to(device, memory_format=memory_format(device, self.autocast))
-        self.optimizer = training._sgd(self.model, lr=0.1, momentum=0.9, weight_decay=5e-4)
+        self.optimizer = loop._sgd(self.model, lr=0.1, momentum=0.9, weight_decay=5e-4)
 
     def __call__(self, num_steps: int = 1) -> float:
         batches, bar = [self.batch] * num_steps, tqdm(disable=True)
         with self.within():
-            return training._train_epoch(
-                self.model, batches, self.optimizer, None, F.cross_entropy, self.autocast, bar
-            )[0]
+            return loop._train_epoch(self.model, batches, self.optimizer, None, F.cross_entropy, self.autocast, bar)[0]
 
 
 def without_matrix_products():

@@ -1,11 +1,18 @@
 """Lab 1 - Convolutional Neural Networks: the helper package of the notebooks."""
 
-from lab1 import checkpoints, data, segmentation, training
-from lab1.fcn import ResNet18FCN
-from lab1.gradcam import GradCAM
-from lab1.gradients import GradNormLogger
-from lab1.mlp import MLP, ResMLP
-from lab1.resnet import ResNet, ResNet18
+import sys
+
+from lab1 import data, training
+from lab1.analysis import segmentation
+from lab1.analysis.gradcam import GradCAM
+from lab1.analysis.gradients import GradNormLogger
+from lab1.models.fcn import ResNet18FCN
+from lab1.models.mlp import MLP, ResMLP
+from lab1.models.resnet import ResNet, ResNet18
+from lab1.training import checkpoints
+
+# so that `from lab1.checkpoints import load` works as `lab1.checkpoints.load` does
+sys.modules |= {"lab1.checkpoints": checkpoints, "lab1.segmentation": segmentation}
 
 __all__ = [
     "GradCAM",

@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lab1 import MLP, ResMLP, ResNet, ResNet18, data, distributed, tracking, training
-from lab1.checkpoints import CheckpointError
-from lab1.device import hardware
+from lab1 import MLP, ResMLP, ResNet, ResNet18, data, training
+from lab1.basics.device import hardware
+from lab1.experiment import tracking
+from lab1.training import distributed
+from lab1.training.checkpoints import CheckpointError
 
 MODELS = {  # name -> by default: the data set, the depth and the width; and the names of runs without and with skip
     "mlp": ("mnist", 2, 64, "mlp", "resmlp"),

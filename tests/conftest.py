@@ -2,8 +2,7 @@ import matplotlib
 import pytest
 import torch
 
-from lab1 import data
-from lab1.data import ImageSet
+from lab1.data import ImageSet, sources
 
 matplotlib.use("Agg")
 
@@ -27,5 +26,5 @@ def tiny():
 @pytest.fixture(scope="session")
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
     """200 real digits, (200, 1, 28, 28) uint8, and their labels: from the sample that ships with the lab."""
-    x_train, y_train, _, _ = data.read_snapshot(data.MNIST_SAMPLE, (28, 28))
+    x_train, y_train, _, _ = sources.read_snapshot(sources.MNIST_SAMPLE, (28, 28))
     return torch.from_numpy(x_train[:200])[:, None], torch.from_numpy(y_train[:200]).long()

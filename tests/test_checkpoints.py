@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lab1 import ResNet, checkpoints
-from lab1.checkpoints import CheckpointError
+from lab1.training.checkpoints import CheckpointError
 
 CONTENT = {
     "model": {"weight": torch.arange(6.0).view(2, 3)},

@@ -10,8 +10,9 @@ import pytest
 import torch
 import yaml
 
-from lab1 import checkpoints, distributed, training
+from lab1 import checkpoints
 from lab1.__main__ import build, main, make_parser
+from lab1.training import distributed, loop
 
 SMALL = ["--data", "mnist", "--num-train", "300", "--num-epochs", "2", "--batch-size", "64"]
 
@@ -120,7 +121,7 @@ def test_a_stopped_run_is_no_success(monkeypatch, tmp_path):
     def stop(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_train_epoch", stop)
+    monkeypatch.setattr(loop, "_train_epoch", stop)
     with pytest.raises(SystemExit) as stopped:
         main(["--model", "mlp", *SMALL])
     assert stopped.value.code == 130

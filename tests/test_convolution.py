@@ -5,8 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lab1 import ResNet, ResNet18, convolution, training
-from lab1.convolution import INPUT_GRADIENT, KERNEL_GRADIENT, OUTPUT, Convolution, MatrixProducts, faster_as_products
+from lab1 import ResNet, ResNet18, training
+from lab1.training import convolution, loop
+from lab1.training.convolution import (
+    INPUT_GRADIENT,
+    KERNEL_GRADIENT,
+    OUTPUT,
+    Convolution,
+    MatrixProducts,
+    faster_as_products,
+)
 
 ALL = {OUTPUT, INPUT_GRADIENT, KERNEL_GRADIENT}
 # channels in and out, height, width, kernel size, stride, padding
@@ -152,7 +160,7 @@ def test_narrow_networks_get_right_gradients_in_channels_last(width):
     model = copy.deepcopy(exact).float().to(memory_format=torch.channels_last)
     images = torch.randn(4, 3, 12, 12)
     F.cross_entropy(exact(images.double()), torch.arange(4)).backward()
-    with training._fastest(torch.device("cpu"), autocast=False):
+    with loop._fastest(torch.device("cpu"), autocast=False):
         logits = model(images)
     F.cross_entropy(logits, torch.arange(4)).backward()
     for ours, theirs in zip(model.parameters(), exact.parameters(), strict=True):

@@ -24,9 +24,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import CIFAR10, MNIST
 
-from lab1 import data, shapes10
-from lab1.data import DataError, ImageSet, load
-from lab1.profiles import announce
+from lab1.basics.announce import announce
+from lab1.data import DataError, ImageSet, load, shapes10, sources
 
 SHAPES = {"cifar10": (32, 32, 3), "mnist": (28, 28)}
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -430,7 +429,7 @@ def test_damage_anywhere_is_a_data_error(tmp_path):
         damaged[min(rng.choice(structure), len(content) - 1)] = rng.integers(256)
         path.write_bytes(damaged)
         try:
-            data.read_snapshot(path, (28, 28))
+            sources.read_snapshot(path, (28, 28))
         except DataError:
             refused += 1
     assert 50 < refused < 300

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from lab1.detection import detection_scores, find_digits
-from lab1.segmentation import Boxes, digit_canvas
+from lab1.analysis.detection import detection_scores, find_digits
+from lab1.analysis.segmentation import Boxes, digit_canvas
 
 
 def boxes(*rows) -> Boxes:

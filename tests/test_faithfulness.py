@@ -6,7 +6,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from lab1 import faithfulness
+from lab1.analysis import faithfulness
 
 
 class LeftHalf(nn.Module):

@@ -4,8 +4,8 @@ import torch.nn.functional as F
 import torchvision
 
 from lab1 import ResNet, ResNet18, ResNet18FCN, training
-from lab1.convolution import MatrixProducts
-from lab1.fcn import Upsample
+from lab1.models.fcn import Upsample
+from lab1.training.convolution import MatrixProducts
 
 
 def num_parameters(module):

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lab1 import GradCAM, ResNet, ResNet18
-from lab1.gradcam import all_classes
+from lab1.analysis.gradcam import all_classes
 
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
 

@@ -108,7 +108,7 @@ import lab1
 
 
 def label_map(*args, **options):
-    return lab1.segmentation.label_map(*args, **options)
+    return lab1.analysis.segmentation.label_map(*args, **options)
 """
 STUDENTS = {
     # four good ones
@@ -258,7 +258,7 @@ def test_tampered_checks_are_told_and_not_used(graded):
 
 def test_answers_from_lab1_are_flagged(graded):
     _, rows, pages = graded
-    assert rows["failing"]["from_lab1"] == "label_map uses lab1.segmentation.label_map"
+    assert rows["failing"]["from_lab1"] == "label_map uses lab1.analysis.segmentation.label_map"
     assert "lean on lab1" in pages["failing"] and points(rows["failing"]) == POINTS
 
 
@@ -370,21 +370,21 @@ def test_borrowed(monkeypatch):
             wrapped = partial(renamed, width=16)
             class Child(renamed): pass
             class Uses:
-                def build(self): return lab1.resnet.ResNet((1,))
+                def build(self): return lab1.models.resnet.ResNet((1,))
             def default(make=renamed): return make((1,))
             def keyword(*, make=renamed): return make((1,))
             class Holds: makers = {"first": [renamed]}
             def helper(): return renamed((1,))
             def through(): return [helper() for _ in range(2)]
             def imports():
-                from lab1.segmentation import label_map
+                from lab1.analysis.segmentation import label_map
                 return label_map
             def clean(x): return x.data + sum(x.lab1)
         """),
         namespace,
     )
     for name in ("renamed", "wrapped", "Child", "Uses", "default", "keyword", "Holds", "helper", "through"):
-        assert score.borrowed(namespace[name]) == {"lab1.resnet.ResNet"}, name
+        assert score.borrowed(namespace[name]) == {"lab1.models.resnet.ResNet"}, name
     assert score.borrowed(namespace["imports"]) == {"lab1.segmentation"}
     assert score.borrowed(namespace["clean"]) == set()
     assert score.borrowed(None) == score.borrowed(3) == score.borrowed(print) == set()

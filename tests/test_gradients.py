@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lab1 import GradNormLogger, ResNet
-from lab1.gradients import gradient_norms, smoothness
+from lab1.analysis.gradients import gradient_norms, smoothness
 
 
 def by_hand(model):

@@ -12,7 +12,8 @@ from lab1 import checkpoints
 
 SCRIPT = """
 import sys, torch
-from lab1 import ResNet, shapes10, training
+from lab1 import ResNet, training
+from lab1.data import shapes10
 from lab1.data import ImageSet
 
 images, labels, _ = shapes10.generate(200, seed=0)

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lab1 import MLP, ResMLP
-from lab1.gradients import gradient_norms
+from lab1.analysis.gradients import gradient_norms
 
 
 def num_parameters(model):

@@ -6,8 +6,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lab1 import ResNet, ResNet18FCN, plots, training
-from lab1.detection import find_digits
-from lab1.segmentation import digit_canvas, label_map
+from lab1.analysis.detection import find_digits
+from lab1.analysis.gradients import epoch_rows
+from lab1.analysis.segmentation import digit_canvas, label_map
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +195,7 @@ def test_gradient_norms_show_the_median_of_the_epoch_by_depth(histories):
     name = "with skip connections"
     figure = plots.gradient_norms({name: histories[name]}, [2], plots.gradient_limits(histories, [0, 2]), "")
     main, projections = figure.axes[0].lines
-    rows = [training.epoch_rows(history, "grad_norm", 2).numpy() for history in histories[name]]
+    rows = [epoch_rows(history, "grad_norm", 2).numpy() for history in histories[name]]
     median = np.median(np.concatenate(rows), axis=0)
     np.testing.assert_allclose(main.get_ydata(), np.delete(median, 5), rtol=1e-6)
     np.testing.assert_allclose(projections.get_ydata(), median[5:6], rtol=1e-6)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lab1 import profiles
+from lab1.experiment import profiles
 
 
 def test_profile_from_the_environment(monkeypatch):

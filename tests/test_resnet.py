@@ -4,7 +4,7 @@ import torchvision
 from torch import nn
 
 from lab1 import ResNet, ResNet18
-from lab1.resnet import BasicBlock
+from lab1.models.resnet import BasicBlock
 
 
 def num_parameters(module):

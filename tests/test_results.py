@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from lab1 import results
+from lab1.experiment import results
 
 
 @pytest.fixture(autouse=True)

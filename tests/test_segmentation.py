@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab1.segmentation import digit_canvas, label_map, majority_label, measures
+from lab1.analysis.segmentation import digit_canvas, label_map, majority_label, measures
 
 
 def test_label_map_pixel_by_pixel(digits):

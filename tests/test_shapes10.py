@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lab1 import ResNet, shapes10, training
-from lab1.data import ImageSet
+from lab1 import ResNet, training
+from lab1.data import ImageSet, shapes10
 
 
 @pytest.fixture(scope="module")

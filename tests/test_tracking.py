@@ -11,8 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lab1 import tracking
-from lab1.segmentation import label_map
+from lab1.analysis.segmentation import label_map
+from lab1.experiment import tracking
 
 METRICS = {
     "epoch": 0,
@@ -168,7 +168,7 @@ def test_failure_while_logging_is_said_once(monkeypatch, capsys):
 
 def test_without_a_login_it_is_offline_and_never_asks(tmp_path):
     """In a process of its own without credentials, with standard input open: a prompt would wait for ever."""
-    script = "from lab1 import tracking\nwith tracking.run('a', group='b') as run: run.log({'epoch': 0})"
+    script = "from lab1.experiment import tracking\nwith tracking.run('a', group='b') as run: run.log({'epoch': 0})"
     env = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(tmp_path),

@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
 from lab1 import ResNet, checkpoints, training
-from lab1.checkpoints import CheckpointError
+from lab1.basics.device import gains_from_bf16
 from lab1.data import ImageSet
-from lab1.device import gains_from_bf16
+from lab1.training.checkpoints import CheckpointError
 
 
 def small_model(seed=0):

@@ -17,8 +17,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import segmentation  # noqa: E402
 from benchmarks.__main__ import markdown  # noqa: E402
 from benchmarks.time_to_accuracy import share_of_time  # noqa: E402
-from lab1.files import atomic  # noqa: E402
-from lab1.results import mean_and_spread, table  # noqa: E402
+from lab1.basics.files import atomic  # noqa: E402
+from lab1.experiment.results import mean_and_spread, table  # noqa: E402
 
 WITH, WITHOUT = "with skip connections", "without skip connections"
 QUANTITIES = {"loss": ".3f", "accuracy": ".1%"}

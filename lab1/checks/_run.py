@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 import torch
 
+from lab1.basics.device import default_device
 from lab1.checks._settings import restored
-from lab1.device import default_device
 
 MAX_MEMORY = 2**30  # bytes that the copy may take in addition
 Send = Callable[[dict], None]

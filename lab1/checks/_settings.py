@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from lab1.device import default_device
+from lab1.basics.device import default_device
 
 SEED = 0x1AB1_0000_5EED  # nobody else's
 AS_FOUND = object()

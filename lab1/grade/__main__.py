@@ -27,7 +27,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lab1.files import atomic
+from lab1.basics.files import atomic
 from lab1.grade import report
 from lab1.grade.kernel import Limits
 from lab1.grade.run import grade

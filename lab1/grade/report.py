@@ -54,7 +54,7 @@ def safe(value: str | int) -> str | int:
 
 
 def borrowings(grading: Grading) -> list[str]:
-    """The answers that lean on lab1, such as "ResidualBlock uses lab1.resnet.BasicBlock"."""
+    """The answers that lean on lab1, such as "ResidualBlock uses lab1.models.resnet.BasicBlock"."""
     return [f"{name} uses {', '.join(used)}" for name, used in grading.borrowed.items() if used]
 
 

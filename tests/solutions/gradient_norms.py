@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-import lab1.gradients
+import lab1.analysis.gradients
 from lab1 import checks
 from solutions import right, wrong
 
@@ -21,7 +21,7 @@ def loop_over_modules(model, ord=2):
     return norms
 
 
-right(checks.gradient_norms)(lab1.gradients.gradient_norms)
+right(checks.gradient_norms)(lab1.analysis.gradients.gradient_norms)
 
 
 @wrong(checks.gradient_norms, "BatchNorm's parameters are in it")

@@ -1,10 +1,10 @@
 import torch
 
-import lab1.segmentation
+import lab1.analysis.segmentation
 from lab1 import checks
 from solutions import right, wrong
 
-right(checks.label_map)(lab1.segmentation.label_map)
+right(checks.label_map)(lab1.analysis.segmentation.label_map)
 
 
 @right(checks.label_map)

@@ -2,7 +2,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import lab1.resnet
+import lab1.models.resnet
 from lab1 import checks
 from solutions import right, wrong
 
@@ -77,7 +77,7 @@ class Functional(nn.Module):
         return torch.maximum(y, torch.zeros_like(y))
 
 
-right(checks.residual_block)(lab1.resnet.BasicBlock)
+right(checks.residual_block)(lab1.models.resnet.BasicBlock)
 
 
 class OwnNorm(nn.Module):

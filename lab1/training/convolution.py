@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
-from lab1.device import has_amx
+from lab1.basics.device import has_amx
 
 OUTPUT, INPUT_GRADIENT, KERNEL_GRADIENT = "output", "input gradient", "kernel gradient"
 

@@ -118,6 +118,12 @@ class GradNormLogger:
         self._hook.remove()
 
 
+def epoch_rows(history: dict, key: str, epoch: int) -> Tensor:
+    """The rows of history["grad_norm"] or history["weight_norm"] that belong to one epoch: (steps, layers)."""
+    ends = [0, *history["epoch_ends"]]
+    return history[key][ends[epoch] : ends[epoch + 1]]
+
+
 def smoothness(norms: np.ndarray) -> tuple[float, float]:
     """How unevenly norms (steps, layers) lie, in powers of ten; 0 is perfectly smooth.
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab1.resnet import ResNet, ResNet18
+from lab1.models.resnet import ResNet, ResNet18
 
 STRIDES = {"layer4": 8, "layer3": 4, "layer2": 2, "layer1": 1}  # of a stage; it has width * stride channels
 

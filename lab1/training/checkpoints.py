@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from lab1.files import atomic
+from lab1.basics.files import atomic
 
 _MARK = "lab1 checkpoint, version 1"
 
@@ -51,7 +51,7 @@ def load(path: str | Path) -> dict:
     except Exception as error:  # torch.load raises many types, one for each way in which a file can be damaged
         raise CheckpointError(f"{path} is not a complete checkpoint ({_reason(error)}). {advice}") from error
     if not isinstance(checkpoint, dict) or checkpoint.pop("format", None) != _MARK:
-        raise CheckpointError(f"{path} was not written by lab1.checkpoints.save. {advice}")
+        raise CheckpointError(f"{path} was not written by lab1.training.checkpoints.save. {advice}")
     return checkpoint
 
 

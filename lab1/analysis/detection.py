@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lab1.segmentation import BACKGROUND, Boxes
+from lab1.analysis.segmentation import BACKGROUND, Boxes
 
 
 def find_digits(predicted: Tensor, background: int = BACKGROUND, min_pixels: int = 10) -> Boxes:

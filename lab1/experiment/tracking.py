@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab1 import profiles
+from lab1.experiment import profiles
 
 PROJECT = "lab1-cnns"
 _BEST = {"val/accuracy": "max", "val/loss": "min", "train/accuracy": "max", "train/loss": "min"}

@@ -1,6 +1,5 @@
 """How much work: one set of notebooks, three budgets, and where their results go."""
 
-import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,9 +155,3 @@ def output_folder(part: str = "") -> Path:
     folder = Path(root) / part
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-@functools.cache
-def announce(line: str) -> None:
-    """Print a line the first time it is given, and never again in this process."""
-    print(line, flush=True)

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lab1 import checkpoints, distributed
-from lab1.convolution import MatrixProducts
+from lab1.analysis.gradients import GradNormLogger, epoch_rows
+from lab1.basics.announce import announce
+from lab1.basics.device import default_device, gains_from_bf16, memory_format
 from lab1.data import ImageSet
-from lab1.device import default_device, gains_from_bf16, memory_format
-from lab1.gradients import GradNormLogger
-from lab1.profiles import announce
+from lab1.training import checkpoints, distributed
+from lab1.training.convolution import MatrixProducts
 
 Data = ImageSet | Iterable[tuple[Tensor, Tensor]]  # the latter: (images, targets) batches, such as a DataLoader's
 LossFunction = Callable[[Tensor, Tensor], Tensor]  # (logits, targets) -> mean loss of the batch
@@ -66,7 +66,7 @@ def fit(
             loaded instead of trained again, an unfinished one continues.
         config: plain values that tell this run from others with the same kind of model, such as {"skip": True}.
         retrain: train anew even if there is a checkpoint, which is replaced after the first epoch.
-        log: called after every epoch with a flat dict of numbers, for example Run.log of lab1.tracking.
+        log: called after every epoch with a flat dict of numbers, for example Run.log of lab1.experiment.tracking.
 
     Returns:
         The history: lists with one number an epoch for "epoch", "lr" (of its last step), "train/loss",
@@ -345,12 +345,6 @@ def _numbers_of_epoch(history: dict, i: int) -> dict:
         mean = epoch_rows(history, "grad_norm", history["epoch"][i]).mean(dim=0)
         numbers |= {f"grad_norm/{name}": value for name, value in zip(history["layers"], mean.tolist(), strict=True)}
     return numbers
-
-
-def epoch_rows(history: dict, key: str, epoch: int) -> Tensor:
-    """The rows of history["grad_norm"] or history["weight_norm"] that belong to one epoch: (steps, layers)."""
-    ends = [0, *history["epoch_ends"]]
-    return history[key][ends[epoch] : ends[epoch + 1]]
 
 
 def _line(numbers: dict, num_epochs: int) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lab1.device import default_device
+from lab1.basics.device import default_device
 
 
 def start() -> torch.device:

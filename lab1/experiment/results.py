@@ -4,8 +4,8 @@ import json
 import statistics
 from pathlib import Path
 
-from lab1.files import atomic
-from lab1.profiles import output_folder
+from lab1.basics.files import atomic
+from lab1.experiment.profiles import output_folder
 
 
 def record(part: str, values: dict) -> Path:

@@ -1,0 +1,1 @@
+"""What a notebook puts around a training: its budget, its W&B run, its results."""

@@ -1,0 +1,1 @@
+"""What is trained: multilayer perceptrons, residual networks, and a fully convolutional one."""
