@@ -66,6 +66,6 @@ def signal(model: nn.Module, layers: list[str], images: Tensor, labels: Tensor) 
 
 def mean_cosine(vectors: Tensor) -> float:
     """The mean cosine between two different rows of (N, D)."""
-    unit = F.normalize(vectors, dim=1)
+    unit = F.normalize(vectors.double(), dim=1, eps=1e-300)  # a deep network's outputs can be tiny
     n = len(unit)
     return ((unit.sum(dim=0).square().sum() - unit.square().sum()) / (n * (n - 1))).item()
