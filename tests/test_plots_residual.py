@@ -13,7 +13,7 @@ def closed():
 
 def test_signals_are_means_over_seeds():
     measured = {
-        (kind, depth): {"gradient": np.array([[1.0, 10], [100, 10]]), "cosine": np.array([[0.2, 0.4], [0.4, 0.8]])}
+        (kind, depth): {"gradient": np.array([[1.0, 10], [100, 1000]]), "cosine": np.array([[0.2, 0.4], [0.4, 0.8]])}
         for kind in ("skip", "no skip")
         for depth in (8, 20)
     }
@@ -21,7 +21,7 @@ def test_signals_are_means_over_seeds():
     gradient, cosine = figure.axes[:2]
     assert [axis.get_title() for axis in figure.axes[:2]] == ["gradient", "similarity"]
     assert gradient.get_yscale() == "log"
-    np.testing.assert_allclose(gradient.lines[0].get_ydata(), [10, 10])
+    np.testing.assert_allclose(gradient.lines[0].get_ydata(), [10, 100])
     np.testing.assert_allclose(cosine.lines[1].get_ydata(), [0.3, 0.6])
 
 

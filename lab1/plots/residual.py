@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 
 from lab1.plots.style import BLUE, GREY, VERMILION, sign, styled
 
-KIND_COLOURS = {"residual": BLUE, "plain": VERMILION}
 DEPTH_MARKERS = ("o", "s", "^", "D", "v")
 
 
@@ -26,7 +25,7 @@ def signals(measured: dict, panels: dict[str, str], source: str) -> Figure:
     size = (3.6 * len(panels), 2.5 * len(kinds) + 0.6)
     figure, axes = plt.subplots(len(kinds), len(panels), figsize=size, sharex=True, sharey="col", squeeze=False)
     for row, kind in zip(axes, kinds, strict=True):
-        for axis, (quantity, title) in zip(row, panels.items(), strict=True):
+        for axis, quantity in zip(row, panels, strict=True):
             for depth in depths:
                 seeds = np.asarray(measured[kind, depth][quantity])
                 is_share = quantity in ("dead", "cosine")
@@ -57,7 +56,7 @@ def lesions(errors: dict[str, dict[str, float]], source: str) -> Figure:
     for axis, (title, of) in zip(axes[0], errors.items(), strict=True):
         names = [name for name in of if name != "none"]
         first_of_stage = [name.endswith(".0") and not name.startswith("layer1") for name in names]
-        colour = KIND_COLOURS[title.split()[0]]
+        colour = BLUE if title.startswith("residual") else VERMILION
         filled = [colour if first else "white" for first in first_of_stage]
         places = range(1, len(names) + 1)
         axis.scatter(places, [of[name] for name in names], c=filled, edgecolors=colour, s=26, zorder=3)
