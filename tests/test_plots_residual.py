@@ -1,0 +1,47 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from lab1.plots import residual
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_signals_are_means_over_seeds():
+    measured = {
+        (kind, depth): {"gradient": np.array([[1.0, 10], [100, 1000]]), "cosine": np.array([[0.2, 0.4], [0.4, 0.8]])}
+        for kind in ("skip", "no skip")
+        for depth in (8, 20)
+    }
+    figure = residual.signals(measured, {"gradient": "gradient", "cosine": "similarity"}, "made up")
+    gradient, cosine = figure.axes[:2]
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["gradient", "similarity"]
+    assert gradient.get_yscale() == "log"
+    np.testing.assert_allclose(gradient.lines[0].get_ydata(), [10, 100])
+    np.testing.assert_allclose(cosine.lines[1].get_ydata(), [0.3, 0.6])
+
+
+def test_lesions_mark_blocks_that_change_the_shape():
+    errors = {"none": 0.1, "layer1.0": 0.2, "layer1.1": 0.3, "layer2.0": 0.9}
+    figure = residual.lesions({"residual, 8 layers": errors}, "made up")
+    points = figure.axes[0].collections[0]
+    np.testing.assert_allclose(points.get_offsets(), [[1, 0.2], [2, 0.3], [3, 0.9]])
+    faces = points.get_facecolors()
+    assert (faces[0] == faces[1]).all() and (faces[1] != faces[2]).any()
+
+
+def test_shattering_shows_the_mean():
+    figure = residual.shattering({"plain": {20: np.array([[1.0, 0.2], [1.0, 0.4]])}}, "made up")
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [1, 0.3])
+
+
+def test_landscapes_share_a_scale():
+    surfaces = {"residual": np.full((3, 3), 1.0), "plain": np.full((3, 3), 8.0)}
+    surfaces["residual"][1, 1] = 0.5
+    figure = residual.loss_landscape(surfaces, 1.0, "made up")
+    limits = [axis.collections[0].get_clim() for axis in figure.axes[:2]]
+    assert limits[0] == limits[1] == pytest.approx((0.5, 8.0))
