@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,7 +85,15 @@ class Run:
 
 
 @contextlib.contextmanager
-def run(name: str, *, group: str, job_type: str = "train", tags: tuple[str, ...] = (), config=None) -> Iterator[Run]:
+def run(
+    name: str,
+    *,
+    group: str,
+    job_type: str = "train",
+    tags: tuple[str, ...] = (),
+    config: dict | None = None,
+    run_id: str | None = None,
+) -> Iterator[Run]:
     """A run of the project `lab1-cnns`; use it in a `with`, which finishes it.
 
     Without a login or a network it is kept offline, and without a working wandb nothing is logged; it never asks a
@@ -96,10 +105,14 @@ def run(name: str, *, group: str, job_type: str = "train", tags: tuple[str, ...]
         job_type: "train", "study" or "evaluate".
         tags: such as the source of the data; the profile is added.
         config: plain values.
+        run_id: of a run that continues if there is one with this id; see `new_id`.
     """
     try:
-        tags = [*tags, profiles.current().name]
-        started = _start(name=name, group=group, job_type=job_type, tags=tags, config=config)
+        options = {"name": name, "group": group, "job_type": job_type, "config": config}
+        options["tags"] = [*tags, profiles.current().name]
+        if run_id is not None:
+            options |= {"id": run_id, "resume": "allow"}
+        started = _start(**options)
     except Exception as error:
         print(f"W&B could not be started ({error}); this run is not logged")
         started = None
@@ -111,6 +124,11 @@ def run(name: str, *, group: str, job_type: str = "train", tags: tuple[str, ...]
         if started is not None:
             with contextlib.suppress(Exception):
                 started.finish(exit_code)
+
+
+def new_id() -> str:
+    """An id for a new run."""
+    return uuid.uuid4().hex[:8]
 
 
 def _start(**options):

@@ -1,0 +1,110 @@
+"""One way to train one network of a study: named, seeded, checkpointed, logged."""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lab1 import training
+from lab1.basics.device import hardware
+from lab1.data import Dataset
+from lab1.experiment import profiles, tracking
+from lab1.training import checkpoints, distributed
+
+
+def train(
+    name: str,
+    build: Callable[[], nn.Module],
+    data: Dataset,
+    *,
+    group: str,
+    seed: int = 0,
+    config: dict | None = None,
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
+    checkpoint: str | Path | bool = True,
+    one_line: bool = False,
+    **options,
+) -> tuple[nn.Module, dict]:
+    """Train one network with `lab1.training.fit`, or load it if that was done before. Used wherever a study trains.
+
+    The W&B run gets an id that the checkpoint keeps: a training that continues goes on in the same run, and one that
+    is only loaded adds nothing to it.
+
+    Args:
+        name: of the run and its file, such as "resnet18-skip"; the seed is added, for the file also data and budget.
+        build: makes the network; called after the seed is set.
+        data: its training and validation images.
+        group: of the W&B run: the exercise, such as "exercise-2.1".
+        seed: of weights, batches and augmentation.
+        config: plain values that tell this run from others, such as {"skip": True}.
+        optimizer: makes another optimizer than fit's own, for the network.
+        checkpoint: True keeps the run in model_states/, a path keeps it there, False nowhere.
+        one_line: print one line when the network is trained, instead of one for each epoch.
+        options: what else `fit` takes: num_epochs, batch_size, lr, record_gradients, loss_function, retrain, ...
+
+    Returns:
+        The network in eval mode, and its history (see `fit`).
+
+    Raises:
+        KeyboardInterrupt: the training was interrupted, so that no other network of the study is trained after it.
+        CheckpointError, ValueError: as `fit` does.
+    """
+    name = re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-") + f"-seed{seed}"
+    path = _file(name, data) if checkpoint is True else Path(checkpoint) if checkpoint else None
+    torch.manual_seed(seed)
+    model = build()
+    settings = {"model": type(model).__name__, "seed": seed} | _plain(options) | (config or {})
+    rank, num_processes = distributed.rank_and_size()
+    about = {"data": str(data), "hardware": hardware(), "processes": num_processes}
+    if optimizer is not None:
+        options["optimizer"] = optimizer(model)
+    run_id, num_logged, is_finished = _earlier(None if options.get("retrain") else path)
+
+    with contextlib.ExitStack() as stack:
+        if one_line:
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        run = tracking.Run(None)
+        if rank == 0 and not is_finished:
+            how = {"group": group, "tags": (data.source,), "config": settings | about, "run_id": run_id}
+            run = stack.enter_context(tracking.run(name, **how))
+
+        def log(numbers: dict) -> None:
+            if numbers["epoch"] >= num_logged:  # what the checkpoint holds was logged when it was trained
+                run.log(numbers)
+
+        options |= {"seed": seed, "config": config, "checkpoint": path, "notes": {"run_id": run_id}, "log": log}
+        history = training.fit(model, data.train, data.val, **options)
+        if history["interrupted"]:
+            raise KeyboardInterrupt
+        run.summarise({f"last/{key}": values[-1] for key, values in history.items() if "/" in key})
+    if one_line:
+        loss, accuracy = history["train/loss"][-1], history["val/accuracy"][-1]
+        loaded = "  (loaded)" if is_finished else ""
+        print(f"{name:26} train loss {loss:.3f}, val accuracy {accuracy:.1%}{loaded}")
+    return model, history
+
+
+def _file(name: str, data: Dataset) -> Path:
+    """Such as model_states/resnet18-skip-seed0-cifar10-4577-full.pt."""
+    profile = profiles.current().name
+    return profiles.output_folder("model_states") / f"{name}-{data.name}-{len(data.train)}-{profile}.pt"
+
+
+def _plain(options: dict) -> dict:
+    """Those that are numbers, texts or functions (by their names)."""
+    named = {key: getattr(value, "__name__", value) for key, value in options.items()}
+    return {key: value for key, value in named.items() if isinstance(value, bool | int | float | str)}
+
+
+def _earlier(path: Path | None) -> tuple[str, int, bool]:
+    """The id of the W&B run of a checkpoint, how many epochs that has, and whether they are all; or a new id."""
+    if path is not None and path.exists():
+        stored = checkpoints.load(path)
+        if run_id := stored.get("notes", {}).get("run_id"):
+            num_epochs = len(stored["history"]["epoch"])
+            return run_id, num_epochs, num_epochs == stored["config"]["num_epochs"]
+    return tracking.new_id(), 0, False
