@@ -1,4 +1,4 @@
-"""Write the measured numbers into README.md, from images/results.json and benchmarks/results.json.
+"""Write the measured numbers into README.md and docs/, from images/results.json and benchmarks/results.json.
 
 python tools/readme_tables.py           replace what stands between <!-- begin NAME --> and <!-- end NAME -->
 python tools/readme_tables.py --check   only say (and exit 1) if that would change something
@@ -19,6 +19,22 @@ from benchmarks.__main__ import markdown  # noqa: E402
 from benchmarks.time_to_accuracy import share_of_time  # noqa: E402
 from lab1.basics.files import atomic  # noqa: E402
 from lab1.experiment.results import mean_and_spread, table  # noqa: E402
+
+FILES = ("README.md", "docs/results.md", "docs/speed.md")
+SHORT = {  # in README.md -> the table it is taken from, its rows, and its columns (all, if none is named)
+    "short-1": (
+        "exercise-1-cnn",
+        ["training error, with residual connections", "training error, without residual connections"],
+        [],
+    ),
+    "short-2.1": ("exercise-2.1", ["training loss (epoch 10)", "test accuracy"], []),
+    "short-2.2": (
+        "exercise-2.2",
+        ["all background", "from scratch", "from the classifier"],
+        ["pixel accuracy", "mean IoU"],
+    ),
+    "short-2.3": ("exercise-2.3", ["layer2", "layer3", "layer4", "centre", "random"], ["insertion - deletion, test"]),
+}
 
 WITH, WITHOUT = "with skip connections", "without skip connections"
 QUANTITIES = {"loss": ".3f", "accuracy": ".1%"}
@@ -214,20 +230,47 @@ def main() -> int:
     }
     if "time_to_accuracy" in measured:
         parts |= {"time-to-accuracy": time_to_accuracy(measured)}
-    path = ROOT / "README.md"
-    before = text = path.read_text(encoding="utf-8")
+    parts |= short_tables(parts)
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES}
+    written = fill_in(parts, texts)
+    changed = [name for name in FILES if written[name] != texts[name]]
+    if check and changed:
+        print(f"{', '.join(changed)}: not the numbers of images/results.json and benchmarks/results.json")
+        return 1
+    for name in changed:
+        with atomic(ROOT / name) as file:
+            file.write(written[name].encode())
+    return 0
+
+
+def fill_in(parts: dict[str, str], texts: dict[str, str]) -> dict[str, str]:
+    """The texts of the files, with every part between its markers; each part has one place in all files together."""
+    texts = dict(texts)
     for name, part in parts.items():
         pattern = rf"(<!-- begin {re.escape(name)} -->\n).*?(<!-- end {re.escape(name)} -->)"
-        text, count = re.subn(pattern, lambda m, part=part: f"{m[1]}{part}\n{m[2]}", text, flags=re.DOTALL)
-        if count != 1:
-            raise SystemExit(f"README.md has {count} places for {name}, not one")
-    if check and text != before:
-        print("README.md does not show the numbers of images/results.json and benchmarks/results.json")
-        return 1
-    if text != before:
-        with atomic(path) as file:
-            file.write(text.encode())
-    return 0
+        places = 0
+        for file, text in texts.items():
+            texts[file], count = re.subn(pattern, lambda m, part=part: f"{m[1]}{part}\n{m[2]}", text, flags=re.DOTALL)
+            places += count
+        if places != 1:
+            raise SystemExit(f"{', '.join(texts)} have {places} places for {name}, not one")
+    return texts
+
+
+def short_tables(parts: dict[str, str]) -> dict[str, str]:
+    """The tables of README.md: some rows and columns of those in docs/results.md."""
+    return {name: excerpt(parts[of], rows, columns) for name, (of, rows, columns) in SHORT.items()}
+
+
+def excerpt(part: str, rows: list[str], columns: list[str]) -> str:
+    """Some rows and columns of the Markdown table in a part; all columns, if none is named."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"]
+    header, body = lines[0], {line[0].removesuffix(" (chosen)"): line for line in lines[2:]}
+    missing = {*rows, *columns} - {*body, *header}
+    if missing:
+        raise SystemExit(f"the table with the columns {header} has no {missing}: mend SHORT in tools/readme_tables.py")
+    kept = [0, *(header.index(title) for title in columns or header[1:])]
+    return table([header[i] for i in kept], [[body[name][i] for i in kept] for name in rows])
 
 
 if __name__ == "__main__":
