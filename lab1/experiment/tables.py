@@ -142,7 +142,7 @@ def randomisation(measured: dict) -> str:
     """Exercise 2.3: what the maps are compared with -> layer -> mean, mean size and share without heat, as a text."""
     names = ("untrained fc", "everything untrained", "another image", "runner-up")
     rows = [[name, *(measured[name][layer] for layer in LAYERS)] for name in names]
-    header = r"mean $\rho$, mean $\lvert\rho\rvert$, without heat"
+    header = "compared with the map of: mean ρ, mean size of ρ, share without heat"
     return table([header, *(f"maps of {layer}" for layer in LAYERS)], rows)
 
 
