@@ -279,5 +279,5 @@ def test_expected_minutes_of_trainings_are_those_of_all_networks(monkeypatch, ca
 
     monkeypatch.setattr("lab1.training.expected_minutes", minutes)
     networks = (ResNet((1,), width=2) for _ in range(2))
-    expect_training("all CNNs", networks, squares, num_epochs=5, batch_size=8, num_seeds=3)
+    expect_training("all CNNs", networks, squares, num_epochs=5, batch_size=8, runs=3)
     assert capsys.readouterr().out == "expect 2.4 minutes for all CNNs\n"

@@ -18,12 +18,12 @@ def expect(what: str, step: Callable[[], object], times: float) -> None:
 
 
 def expect_training(
-    what: str, networks: Iterable[nn.Module], data: Dataset, *, num_epochs: int, batch_size: int, num_seeds: int = 1
+    what: str, networks: Iterable[nn.Module], data: Dataset, *, num_epochs: int, batch_size: int, runs: int = 1
 ) -> None:
-    """Print how many minutes it takes to train these networks, each with so many seeds, from one timed step of each."""
-    steps = {"num_epochs": num_epochs, "batch_size": batch_size, "runs": num_seeds}
+    """Print how many minutes it takes to train these networks, each so many times, from one timed step of each."""
+    steps = {"num_epochs": num_epochs, "batch_size": batch_size, "runs": runs}
     _say(what, sum(training.expected_minutes(network, data.train, data.val, **steps) for network in networks))
 
 
 def _say(what: str, minutes: float) -> None:
-    print(f"expect {minutes:.1f} minutes for {what}")
+    print(f"expect {minutes:.1f} minutes for {what}" if minutes < 10 else f"expect {minutes:.0f} minutes for {what}")
