@@ -308,8 +308,6 @@ from lab1.experiment import tracking
 with tracking.run("a", group="b", run_id="id") as run:
     run.log({"epoch": 0})
 """
-    "from lab1.experiment import tracking\nwith tracking.run('a', group='b', run_id='id') as run: run.log({'epoch': 0})"
-)
 
 
 def in_a_process_of_its_own(tmp_path, script=LOG, **environment):
