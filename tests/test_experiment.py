@@ -1,7 +1,10 @@
 """train, show and expect: what stands around every training of the notebooks and of `python -m lab1`."""
 
+import contextlib
 import json
 import re
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import pytest
@@ -17,35 +20,33 @@ from lab1.training.checkpoints import CheckpointError
 
 
 class Log:
-    """In place of W&B: what was logged, for each id of a run."""
+    """In place of W&B: what it was told, for each run's id."""
 
     def __init__(self):
-        self.epochs, self.summaries, self.described = {}, {}, []
+        self.described, self.epochs, self.summaries, self.data, self.checkpoints = [], {}, {}, [], []
 
-    def start(self, name, **options):
+    @contextlib.contextmanager
+    def run(self, name, **options):
         self.described.append({"name": name} | options)
-        log = self
+        run_id = options["run_id"]
 
         class Run:
-            def __enter__(self):
-                return self
+            uses_data = self.data.append
+            made_checkpoint = self.checkpoints.append
 
-            def __exit__(self, *error):
-                return None
+            def log(_, numbers):
+                self.epochs.setdefault(run_id, []).append(numbers["epoch"])
 
-            def log(self, numbers):
-                log.epochs.setdefault(options["run_id"], []).append(numbers["epoch"])
+            def summarise(_, values):
+                self.summaries[run_id] = values
 
-            def summarise(self, values):
-                log.summaries[options["run_id"]] = values
-
-        return Run()
+        yield Run()
 
 
 @pytest.fixture
 def log(monkeypatch):
     log = Log()
-    monkeypatch.setattr(tracking, "run", log.start)
+    monkeypatch.setattr(tracking, "run", log.run)
     return log
 
 
@@ -86,6 +87,7 @@ def test_a_fresh_run_is_trained_kept_and_logged(log, squares, output, capsys):
     assert described["config"]["data"] == str(squares) and described["config"]["hardware"]
     run_id = stored["notes"]["run_id"]
     assert described["run_id"] == run_id and log.epochs == {run_id: [0, 1]}
+    assert log.data == [squares] and log.checkpoints == [path]
     assert log.summaries[run_id]["last/val/accuracy"] == history["val/accuracy"][-1]
     assert "epoch  1/1" in capsys.readouterr().out
 
@@ -112,21 +114,37 @@ def test_the_seed_is_set_before_the_network_is_built(log, squares):
     torch.testing.assert_close(initial, dict(expected.state_dict()), rtol=0, atol=0)
 
 
-def test_a_loaded_run_adds_nothing_to_wandb(log, squares, capsys):
+def wandb_runs(output):
+    """The offline runs on disk: a list of the ids, one for each session with W&B."""
+    return [folder.name.rsplit("-", 1)[1] for folder in sorted((output / "wandb").glob("offline-run-*"))]
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)  # and whatever it becomes is undone afterwards
+
+
+def test_a_loaded_run_adds_nothing_to_wandb(offline, squares, output, capsys):
     model, history = train(squares)
-    before = json.dumps([log.epochs, log.summaries])
+    (run_id,) = wandb_runs(output)
+    (path,) = (output / "model_states").iterdir()
+    assert checkpoints.load(path)["notes"]["run_id"] == run_id
     again, loaded = train(squares)
-    assert json.dumps([log.epochs, log.summaries]) == before and len(log.described) == 1
+    assert wandb_runs(output) == [run_id]
     assert loaded["train/loss"] == history["train/loss"]
     torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
     assert "a finished run of 2 epochs" in capsys.readouterr().out
 
 
-def test_another_configuration_leaves_the_finished_run_alone(log, squares):
+def test_another_configuration_leaves_the_finished_run_alone(offline, squares, output):
     train(squares)
+    before = wandb_runs(output)
     with pytest.raises(CheckpointError, match="num_epochs=2 instead of 3"):
         train(squares, num_epochs=3)
-    assert len(log.described) == 1
+    assert wandb_runs(output) == before
 
 
 def test_retrain_is_another_run(log, squares):
@@ -161,14 +179,30 @@ def test_an_interrupted_study_stops_and_goes_on_in_the_same_runs(log, squares, s
     with pytest.raises(KeyboardInterrupt):
         for seed in range(3):
             trained.append(train(squares, seed=seed))
-    assert len(trained) == 1 and [d["name"][-1] for d in log.described] == ["0", "1"]
-    first, second = (described["run_id"] for described in log.described)
+    assert len(trained) == 1 and [run["name"][-1] for run in log.described] == ["0", "1"]
+    first, second = (run["run_id"] for run in log.described)
     assert log.epochs == {first: [0, 1], second: [0]} and list(log.summaries) == [first]
     for seed in range(3):
         train(squares, seed=seed)
-    assert [d["run_id"] for d in log.described[:3]] == [first, second, second]
-    assert log.epochs[first] == [0, 1] and log.epochs[second] == [0, 1]  # no epoch twice
+    assert [run["run_id"] for run in log.described[2:4]] == [first, second]
     assert len(log.epochs) == 3 and set(log.summaries) == set(log.epochs)
+
+
+def test_a_continued_run_is_one_curve_in_wandb(offline, squares, output, stop_in_epoch):
+    stop_in_epoch(1)
+    with pytest.raises(KeyboardInterrupt):
+        train(squares)
+    train(squares)
+    ids, epochs = set(), []
+    for folder in sorted((output / "wandb").glob("offline-run-*")):
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        records = [json.loads(line) for line in said.splitlines()]
+        ids |= {record["run"]["run_id"] for record in records if record["type"] == "run"}
+        for record in records:
+            if record["type"] == "history" and "epoch" in record["history"]["item"]:
+                epochs.append(record["history"]["item"]["epoch"])
+    assert len(ids) == 1 and epochs == [0, 1]
 
 
 def test_a_study_can_print_one_line_for_each_network(log, squares, capsys):
@@ -189,25 +223,13 @@ def test_without_a_checkpoint_nothing_is_kept(log, squares, output):
     assert (output / "mine.pt").exists() and not (output / "model_states").exists()
 
 
-def test_a_checkpoint_of_fit_alone_is_logged_as_a_whole(log, squares, output):
-    """One from before there were ids: W&B may not know it."""
+def test_a_checkpoint_from_before_there_were_ids_is_logged_as_a_whole(log, squares, output):
     path = output / "run.pt"
     train(squares, checkpoint=path)
     stored = checkpoints.load(path)
-    stored["notes"] = {}
-    checkpoints.save(path, stored)
+    checkpoints.save(path, stored | {"notes": {}})
     train(squares, checkpoint=path)
     assert log.epochs[log.described[1]["run_id"]] == [0, 1]
-
-
-def test_the_offline_run_has_the_id_of_the_checkpoint(squares, output, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    train(squares, checkpoint=output / "run.pt")
-    run_id = checkpoints.load(output / "run.pt")["notes"]["run_id"]
-    (folder,) = (output / "wandb").glob("offline-run-*")
-    assert folder.name.endswith(f"-{run_id}")
-    train(squares, checkpoint=output / "run.pt")
-    assert len(list((output / "wandb").glob("offline-run-*"))) == 1
 
 
 def figure():

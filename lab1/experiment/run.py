@@ -31,8 +31,8 @@ def train(
 ) -> tuple[nn.Module, dict]:
     """Train one network with `lab1.training.fit`, or load it if that was done before. Used wherever a study trains.
 
-    The W&B run gets an id that the checkpoint keeps: a training that continues goes on in the same run, and one that
-    is only loaded adds nothing to it.
+    The W&B run gets an id that the checkpoint keeps, so that a training that continues goes on in the same run; one
+    that is only loaded adds nothing to it.
 
     Args:
         name: of the run and its file, such as "resnet18-skip"; the seed is added, for the file also data and budget.
@@ -59,28 +59,26 @@ def train(
     model = build()
     settings = {"model": type(model).__name__, "seed": seed} | _plain(options) | (config or {})
     rank, num_processes = distributed.rank_and_size()
-    about = {"data": str(data), "hardware": hardware(), "processes": num_processes}
+    settings |= {"data": str(data), "hardware": hardware(), "processes": num_processes}
     if optimizer is not None:
         options["optimizer"] = optimizer(model)
-    run_id, num_logged, is_finished = _earlier(None if options.get("retrain") else path)
+    run_id, is_finished = _earlier(None if options.get("retrain") else path)
 
     with contextlib.ExitStack() as stack:
         if one_line:
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        run = tracking.Run(None)
-        if rank == 0 and not is_finished:
-            how = {"group": group, "tags": (data.source,), "config": settings | about, "run_id": run_id}
+        run = tracking.Run()
+        if rank == 0:
+            how = {"group": group, "tags": (data.source,), "config": settings, "run_id": run_id}
             run = stack.enter_context(tracking.run(name, **how))
-
-        def log(numbers: dict) -> None:
-            if numbers["epoch"] >= num_logged:  # what the checkpoint holds was logged when it was trained
-                run.log(numbers)
-
-        options |= {"seed": seed, "config": config, "checkpoint": path, "notes": {"run_id": run_id}, "log": log}
+        run.uses_data(data)
+        options |= {"seed": seed, "config": config, "checkpoint": path, "notes": {"run_id": run_id}, "log": run.log}
         history = training.fit(model, data.train, data.val, **options)
         if history["interrupted"]:
             raise KeyboardInterrupt
         run.summarise({f"last/{key}": values[-1] for key, values in history.items() if "/" in key})
+        if path is not None:
+            run.made_checkpoint(path)
     if one_line:
         loss, accuracy = history["train/loss"][-1], history["val/accuracy"][-1]
         loaded = "  (loaded)" if is_finished else ""
@@ -100,11 +98,10 @@ def _plain(options: dict) -> dict:
     return {key: value for key, value in named.items() if isinstance(value, bool | int | float | str)}
 
 
-def _earlier(path: Path | None) -> tuple[str, int, bool]:
-    """The id of the W&B run of a checkpoint, how many epochs that has, and whether they are all; or a new id."""
-    if path is not None and path.exists():
-        stored = checkpoints.load(path)
-        if run_id := stored.get("notes", {}).get("run_id"):
-            num_epochs = len(stored["history"]["epoch"])
-            return run_id, num_epochs, num_epochs == stored["config"]["num_epochs"]
-    return tracking.new_id(), 0, False
+def _earlier(path: Path | None) -> tuple[str, bool]:
+    """The id of the W&B run of a checkpoint, and whether its training is finished; or a new id."""
+    if path is None or not path.exists():
+        return tracking.new_id(), False
+    stored = checkpoints.load(path)
+    is_finished = len(stored["history"]["epoch"]) == stored["config"]["num_epochs"]
+    return stored.get("notes", {}).get("run_id") or tracking.new_id(), is_finished
