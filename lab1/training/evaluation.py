@@ -30,7 +30,7 @@ def evaluate(
 
     Arguments as in `fit`. The model's mode is restored. Taught in Exercise 1.1.
     """
-    mean = RunningMean()
+    mean = RunningMean(loss_function)
     for logits, targets in _predictions(model, data, batch_size, autocast, device):
         mean.add(loss_function(logits, targets), logits, targets)
     return mean.result()
@@ -73,9 +73,44 @@ def fastest(device: torch.device, autocast: bool) -> Iterator[None]:
         yield
 
 
-def batches(data: Data, batch_size: int, device: torch.device, shuffle: bool = False) -> Iterator:
+def check_batches(data: Data, name: str) -> None:
+    """Raise ValueError or TypeError unless the data can be gone through once an epoch, and tell how to mend it."""
+    if isinstance(data, Iterator):
+        raise TypeError(
+            f"{name} is a {type(data).__name__}, which can be gone through once only: give a list or a DataLoader"
+        )
+    if isinstance(data, torch.utils.data.Dataset) and not isinstance(data, ImageSet):
+        raise TypeError(f"{name} gives single examples, not batches: wrap the {type(data).__name__} in a DataLoader")
+    if isinstance(data, Tensor) or not isinstance(data, Iterable | ImageSet):
+        raise TypeError(f"{name} is a {type(data).__name__}: give an ImageSet, or batches of images and targets")
+    if isinstance(data, ImageSet | list | tuple) and len(data) == 0:
+        raise ValueError(f"{name} is empty: there is nothing to train on or to evaluate")
+
+
+def num_batches(data: Data, batch_size: int, name: str) -> int:
+    """How many batches an epoch has. Raises like `check_batches`, and where there are none or nobody can tell."""
+    check_batches(data, name)
+    try:
+        count = -(-len(data) // batch_size) if isinstance(data, ImageSet) else len(data)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} does not say how many batches it has, which the schedule of the learning rate needs: give a list, "
+            "or a DataLoader of a data set with a length"
+        ) from error
+    if count == 0:
+        raise ValueError(f"there is nothing to train on: {name} has no batches")
+    return count
+
+
+def batches(
+    data: Data, batch_size: int, device: torch.device, shuffle: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The data's batches, on the device."""
     if isinstance(data, ImageSet):
         yield from data.batches(batch_size, shuffle=shuffle)
-    else:
-        for images, targets in data:
-            yield images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+        return
+    for batch in data:
+        if not isinstance(batch, tuple | list) or [isinstance(t, Tensor) for t in batch] != [True, True]:
+            raise TypeError("a batch of the data is no pair of tensors, images and targets")
+        images, targets = batch
+        yield images.to(device, non_blocking=True), targets.to(device, non_blocking=True)

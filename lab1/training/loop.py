@@ -2,23 +2,26 @@
 
 import contextlib
 import copy
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
-from lab1.analysis.gradients import GradNormLogger
+from lab1.analysis.gradients import GradNormLogger, remark_left_out
 from lab1.basics.announce import announce
 from lab1.basics.device import default_device, gains_from_bf16, memory_format
 from lab1.data import ImageSet
-from lab1.training import distributed
-from lab1.training.evaluation import Data, LossFunction, batches, evaluate, fastest
+from lab1.training import distributed, optimizers
+from lab1.training.evaluation import Data, LossFunction, batches, check_batches, evaluate, fastest, num_batches
 from lab1.training.measures import RunningMean
-from lab1.training.optimizers import Schedule, one_cycle, sgd
+from lab1.training.optimizers import Schedule
 from lab1.training.run import Run
 
 
@@ -82,17 +85,19 @@ def fit(
         ValueError: sizes out of range.
         CheckpointError: a checkpoint that cannot be read or written, or was made with another configuration.
     """
-    if num_epochs < 1 or batch_size < 1 or lr <= 0:
+    # prepare: what can be refused is refused here
+    if num_epochs < 1 or batch_size < 1 or not 0 < lr < math.inf:
         raise ValueError(f"num_epochs={num_epochs} and batch_size={batch_size} must be at least 1, and lr={lr} above 0")
+    num_steps = num_batches(train, batch_size, "train")  # of an epoch
+    if val is not None:
+        check_batches(val, "val")
     device = torch.device(device) if device else default_device()
     autocast = gains_from_bf16(device) if autocast is None else autocast
     _place(model, device, autocast)
     train, val = (data.to(device) if isinstance(data, ImageSet) else data for data in (train, val))
-    num_steps = -(-len(train) // batch_size) if isinstance(train, ImageSet) else len(train)  # an epoch
-    if num_steps == 0:
-        raise ValueError("there is nothing to train on: the training set is empty")
     if optimizer is None:
-        optimizer = sgd(model, lr, momentum, weight_decay)
+        optimizer = optimizers.sgd(model, lr, momentum, weight_decay)
+    optimizers.check(optimizer, model)
     group = optimizer.param_groups[0]
     config = {
         "model": type(model).__name__,
@@ -101,38 +106,42 @@ def fit(
         "val_data": getattr(val, "fingerprint", None),
         "augment": getattr(train, "augment", None),
         "optimizer": type(optimizer).__name__,
-        "lr": group.get("lr"),
-        "momentum": group.get("momentum"),
-        "weight_decay": group.get("weight_decay"),
-        "num_epochs": num_epochs,
-        "batch_size": batch_size,
-        "seed": seed,
+        "lr": _plain(group.get("lr")),
+        "momentum": _plain(group.get("momentum")),
+        "weight_decay": _plain(group.get("weight_decay")),
+        "num_epochs": _plain(num_epochs),
+        "batch_size": _plain(batch_size),
+        "seed": _plain(seed),
         "schedule": getattr(schedule, "__name__", schedule),
         "record_gradients": record_gradients,
     } | (config or {})
-    schedule = one_cycle if schedule is True else schedule
-    scheduler = schedule(optimizer, num_epochs * num_steps) if schedule else None
+    scheduler = optimizers.scheduler_of(schedule, optimizer, num_epochs * num_steps)
 
+    # resume
     run = Run(model, optimizer, scheduler, config, notes or {}, checkpoint, log)
-    run.prepare_checkpoint(retrain)
+    run.resume(loss_function, retrain)
+    if checkpoint is not None:
+        _remark_unknown(train=train, val=val)
     for epoch in range(run.num_finished):  # the record of a run is complete, whenever it was trained
         run.report(epoch)
 
+    # train
+    is_left = run.num_finished < num_epochs
+    logger = GradNormLogger(model, optimizer) if record_gradients and is_left else None
+    if is_left and not record_gradients:  # otherwise the logger says it
+        remark_left_out(model, optimizer)
     network = distributed.replicated(model, device)
     total, done = num_epochs * num_steps, run.num_finished * num_steps
     bar = tqdm(total=total, initial=done, unit="step", leave=False, disable=not run.is_first)
     random_state = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    logger = GradNormLogger(model, optimizer) if record_gradients else None
     closing = contextlib.closing(logger) if logger else contextlib.nullcontext()
     with bar, random_state, closing, run.interruptible(bar.write):
         for epoch in range(run.num_finished, num_epochs):
             start = time.perf_counter()
             torch.manual_seed(1_000_003 * seed + epoch)
             shuffled = batches(train, batch_size, device, shuffle=True)
-            loss, accuracy, last_lr = _train_epoch(
-                network, shuffled, optimizer, scheduler, loss_function, autocast, bar
-            )
-            numbers = {"epoch": epoch, "lr": last_lr, "train/loss": loss, "train/accuracy": accuracy}
+            trained = _train_epoch(network, shuffled, optimizer, scheduler, loss_function, autocast, bar)
+            numbers = {"epoch": epoch, "lr": trained.lr, "train/loss": trained.loss, "train/accuracy": trained.accuracy}
             if val is not None:
                 numbers["val/loss"], numbers["val/accuracy"] = evaluate(
                     model, val, batch_size=batch_size, loss_function=loss_function, autocast=autocast, device=device
@@ -140,6 +149,7 @@ def fit(
             numbers["seconds"] = time.perf_counter() - start
             run.finish_epoch(numbers, logger)
             run.report(epoch, bar.write)
+            run.warn_once(numbers, trained.not_finite, bar.write)
     model.eval()
     return run.history | {"interrupted": run.interrupted}
 
@@ -154,32 +164,56 @@ def _place(model: nn.Module, device: torch.device, autocast: bool) -> None:
     model.to(device, memory_format=layout)
 
 
-def _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, bar) -> tuple[float, float, float]:
-    """One step for each batch. Returns mean loss per example and accuracy as they were while the model learned, and
-    the learning rate of the last step.
-    """
+def _remark_unknown(**data) -> None:
+    unknown = [name for name, part in data.items() if part is not None and not hasattr(part, "fingerprint")]
+    if unknown:
+        print(
+            f"the checkpoint cannot tell whether the data changed: {' and '.join(unknown)} came as batches, which have "
+            "no fingerprint"
+        )
+
+
+def _plain(value):
+    """The number that is in a tensor or NumPy scalar now; other values as they are."""
+    return value.item() if isinstance(value, torch.Tensor | np.generic) else value
+
+
+class Trained(NamedTuple):
+    """An epoch of training: mean loss per example and accuracy as they were while the model learned."""
+
+    loss: float
+    accuracy: float
+    lr: float  # of the last step
+    not_finite: str | None  # where the loss became nan or infinite, if it did
+
+
+def _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, bar) -> Trained:
+    """One step for each batch."""
     model.train()
-    mean = RunningMean()
+    mean = RunningMean(loss_function)
+    lrs = []
     start = time.perf_counter()
     for images, targets in batches:
         images, targets, weight = distributed.share(images, targets)
         with fastest(images.device, autocast):
             logits = model(images)
         loss = loss_function(logits.float(), targets)
+        counted = len(targets) if weight else 0
+        mean.add(loss, logits[:counted], targets[:counted])
         optimizer.zero_grad()
         (weight * loss).backward()
         optimizer.step()
-        lr = optimizer.param_groups[0]["lr"]
+        lrs.append(copy.deepcopy(optimizer.param_groups[0]["lr"]))  # a schedule changes a tensor in place
         if scheduler is not None:
             scheduler.step()
-        if weight:
-            mean.add(loss, logits, targets)
         if bar.update():  # true when it was drawn, a few times a second: only then is the device waited for
             loss_so_far, accuracy = mean.result()
             speed = mean.num_examples / (time.perf_counter() - start)
             bar.set_postfix_str(f"loss {loss_so_far:.3f}, accuracy {accuracy:.1%}, {speed:.0f} images/s", refresh=False)
     mean.add_other_processes(images.device)
-    return *mean.result(), lr
+    step = mean.num_finite_steps()
+    not_finite = None if step == len(lrs) else f"step {step}, learning rate {float(lrs[step]):.3g}"
+    return Trained(*mean.result(), float(lrs[-1]), not_finite)
 
 
 def expected_minutes(
@@ -193,7 +227,7 @@ def expected_minutes(
     autocast = gains_from_bf16(device)
     model = copy.deepcopy(model).to(device, memory_format=memory_format(device, autocast))
     batch = [next(train.to(device).batches(batch_size))]
-    optimizer = sgd(model, lr=0.1, momentum=0.9, weight_decay=5e-4)
+    optimizer = optimizers.sgd(model, lr=0.1, momentum=0.9, weight_decay=5e-4)
     for _ in range(2):  # the first step sets things up and is not counted
         start = time.perf_counter()
         _train_epoch(model, batch, optimizer, None, F.cross_entropy, autocast, tqdm(disable=True))

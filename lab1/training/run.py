@@ -1,6 +1,7 @@
 """A run of `fit`: what tells it from others, how far it is, and the checkpoint that keeps both."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lab1.analysis.gradients import GradNormLogger, epoch_rows
-from lab1.training import checkpoints, distributed
+from lab1.training import checkpoints, code, distributed
 from lab1.training.checkpoints import CheckpointError
 
 
@@ -41,30 +42,42 @@ class Run:
         self.state = copy_state(model)
         self.best = None
         self.history = {"epoch": []}
-        self.interrupted = False
+        self.initial_weights = None if path is None else checkpoints.fingerprint(model)
+        self.interrupted = self._has_warned = False
 
     @property
     def num_finished(self) -> int:
         return len(self.history["epoch"])
 
-    def prepare_checkpoint(self, retrain: bool) -> None:
-        """Find out that the checkpoint can be written, and continue the run that is in it."""
+    def resume(self, loss_function: Callable, retrain: bool) -> None:
+        """Find out that a checkpoint can be written, and continue the run that is in it, unless `retrain`.
+
+        A checkpoint's configuration covers the code of the model and of the loss function, see `code.description`.
+
+        Raises:
+            CheckpointError: it cannot be written or read, or holds another run.
+            TypeError: a configuration or notes that are not plain.
+        """
+        for name, values in (("config", self.config), ("notes", self.notes)):
+            checkpoints.check_plain(values, name)
         if self.path is not None:
             checkpoints.check_writable(self.path)
+            self.config["code"] = code.description(self.model, loss_function)
+            checkpoints.check_plain(self._optimization(), "the state of optimizer and schedule")
             if self.path.exists() and not retrain:
-                self._resume()
+                self._load()
         size, device = distributed.rank_and_size()[1], next(self.model.parameters()).device
         if distributed.summed(self.num_finished, device=device) != [size * self.num_finished]:
             raise CheckpointError(f"not every process sees {self.path}: use a folder that all machines share")
 
-    def _resume(self) -> None:
+    def _load(self) -> None:
         checkpoint = checkpoints.load(self.path)
-        advice = "Pass retrain=True to train anew and replace it, or name another file"
+        advice = "Name another file to keep both runs, or pass retrain=True to train anew and replace this one"
         try:
             stored, history = checkpoint["config"], checkpoint["history"]
-            self._compare(stored, advice)
-            unfinished = len(history["epoch"]) < self.config["num_epochs"]
-            if unfinished:
+            if differing := _differences(stored, self.config):
+                raise CheckpointError(f"{self.path} was made with {', '.join(differing)}. {advice}")
+            if len(history["epoch"]) < self.config["num_epochs"]:
                 self.optimizer.load_state_dict(checkpoint["optimizer"])
                 _lay_out_like_the_weights(self.optimizer)
                 if self.scheduler is not None:
@@ -75,35 +88,45 @@ class Run:
                 raise
             raise CheckpointError(f"{self.path} does not fit this model ({error}). {advice}") from error
         self.state, self.best, self.history = checkpoint["model"], checkpoint["best"], history
-        self.notes = checkpoint.get("notes", self.notes)
-        if unfinished:
-            print(f"continuing {self.path.name} after {self.num_finished} of {self.config['num_epochs']} epochs")
-        else:
-            minutes = sum(history["seconds"]) / 60
-            print(f"loaded {self.path.name}: a finished run of {self.num_finished} epochs, {minutes:.1f} minutes")
+        self.config, self.notes = stored, checkpoint.get("notes", self.notes)
+        now, self.initial_weights = self.initial_weights, checkpoint.get("initial_weights")
+        self._say_what_was_loaded(other_start=self.initial_weights not in (None, now))
 
-    def _compare(self, stored: dict, advice: str) -> None:
-        differing = [key for key in {**self.config, **stored} if self.config.get(key) != stored.get(key)]
-        if differing:
-            said = ", ".join(f"{key}={stored.get(key)!r} instead of {self.config.get(key)!r}" for key in differing)
-            raise CheckpointError(f"{self.path} was made with {said}. {advice}")
+    def _say_what_was_loaded(self, other_start: bool) -> None:
+        if self.num_finished < self.config["num_epochs"]:
+            said = f"continuing {self.path.name} after {self.num_finished} of {self.config['num_epochs']} epochs"
+        else:
+            minutes = sum(self.history["seconds"]) / 60
+            said = f"loaded {self.path.name}: a finished run of {self.num_finished} epochs, {minutes:.1f} minutes"
+        print(f"{said}; it began with other initial weights than this model has" if other_start else said)
 
     def finish_epoch(self, numbers: dict, logger: GradNormLogger | None) -> None:
         """One more epoch: into the history and the checkpoint, then to the reader."""
         history = _extended(self.history, numbers, logger)
         state, best = copy_state(self.model), self.best
-        if "val/accuracy" not in history or numbers["val/accuracy"] >= max(history["val/accuracy"]):
+        if _is_finite(numbers) and (best is None or not _is_worse(history, best["epoch"])):
             best = {"epoch": numbers["epoch"], "model": state}
         if self.path is not None and self.is_first:
             self._save(state, best, history)
         self.state, self.best, self.history = state, best, history
 
     def _save(self, state: dict, best: dict | None, history: dict) -> None:
-        checkpoint = {"config": self.config, "notes": self.notes, "model": state, "best": best, "history": history}
-        if len(history["epoch"]) < self.config["num_epochs"]:  # what only an unfinished run needs
-            checkpoint["optimizer"] = self.optimizer.state_dict()
-            checkpoint["scheduler"] = self.scheduler and self.scheduler.state_dict()
+        checkpoint = {
+            "config": self.config,
+            "notes": self.notes,
+            "initial_weights": self.initial_weights,
+            "model": state,
+            "best": best,
+            "history": history,
+        }
+        if len(history["epoch"]) < self.config["num_epochs"]:
+            checkpoint |= self._optimization()
         checkpoints.save(self.path, checkpoint)
+
+    def _optimization(self) -> dict:
+        """What only an unfinished run needs."""
+        scheduler = None if self.scheduler is None else self.scheduler.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
 
     def report(self, epoch: int, write: Callable[[str], None] = print) -> None:
         """Say and log the numbers of a finished epoch; the gradient norms are averaged over its steps."""
@@ -116,6 +139,19 @@ class Run:
         write(_line(numbers, self.config["num_epochs"]))
         if self.log is not None:
             self.log(numbers)
+
+    def warn_once(self, numbers: dict, where: str | None, write: Callable[[str], None]) -> None:
+        """Say when a loss has become nan or infinite; `where` in the epoch, or None after its last step."""
+        if _is_finite(numbers) or self._has_warned:
+            return
+        self._has_warned = True
+        part = "validation" if where is None else "training"
+        where = where or f"after its last step, learning rate {numbers['lr']:.3g}"
+        loss = numbers["val/loss" if part == "validation" else "train/loss"]
+        write(
+            f"the {part} loss is {loss} since epoch {numbers['epoch']}, {where}: try a lower learning rate. "
+            "Weights of such an epoch are not kept as the best"
+        )
 
     @contextlib.contextmanager
     def interruptible(self, write: Callable[[str], None]) -> Iterator[None]:
@@ -130,6 +166,28 @@ class Run:
 
 def copy_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: t.detach().clone() for name, t in model.state_dict().items()}
+
+
+def _differences(stored: dict, now: dict) -> list[str]:
+    """How two configurations differ, in words; code that one of them does not describe is not compared."""
+    said = []
+    for key in now | stored:
+        if key == "code":
+            said += code.differences(stored.get("code", {}), now.get("code", {})) if "code" in stored else []
+        elif now.get(key) != stored.get(key):
+            said.append(f"{key}={stored.get(key)!r} instead of {now.get(key)!r}")
+    return said if len(said) <= 6 else [*said[:5], f"and {len(said) - 5} more differences"]
+
+
+def _is_finite(numbers: dict) -> bool:
+    """Whether the losses of an epoch are."""
+    return all(math.isfinite(value) for key, value in numbers.items() if key.endswith("/loss"))
+
+
+def _is_worse(history: dict, best_epoch: int) -> bool:
+    """Whether the last epoch has a lower validation accuracy; never without validation data."""
+    accuracies = history.get("val/accuracy")
+    return accuracies is not None and accuracies[-1] < accuracies[best_epoch]
 
 
 def _extended(history: dict, numbers: dict, logger: GradNormLogger | None) -> dict:
