@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTED = ((3, 11), (3, 13))
+TESTED = ((3, 11), (3, 14))
 FREE = 2e9  # bytes: checkpoints, figures and W&B's runs of the whole lab
 OK, NOTE, NO = "ok", "--", "NO"
 Finding = tuple[str, str, str]  # OK, NOTE or NO; what was found; what to do, or ""
@@ -29,9 +29,9 @@ Finding = tuple[str, str, str]  # OK, NOTE or NO; what was found; what to do, or
 def python() -> Iterator[Finding]:
     found = f"{platform.python_version()}, {Path(sys.prefix)}"
     if sys.version_info < TESTED[0]:
-        yield NO, found, "install Python 3.11, 3.12 or 3.13, and make .venv anew with it"
+        yield NO, found, "install Python 3.11 to 3.14, and make .venv anew with it"
     elif sys.version_info[:2] > TESTED[1]:
-        yield NOTE, found, "newer than what the lab was tested with: if something fails, take Python 3.13"
+        yield NOTE, found, "newer than what the lab was tested with: if something fails, take Python 3.14"
     elif sys.prefix == sys.base_prefix:
         yield NOTE, found, "no virtual environment: other programs may change the packages. `make run` makes .venv"
     else:
