@@ -44,7 +44,7 @@ $(BIN)/python:
 # uv installs in half a minute what takes pip a few; without it pip does
 define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || echo "no uv: going on with pip"
-	$(if $(CPU),$(install_cpu))
+	@$(if $(CPU),$(install_cpu),:)
 	$(BIN)/python -m uv --version >/dev/null 2>&1 \
 	    && $(BIN)/python -m uv pip install --python $(BIN)/python $(1) -c constraints.txt \
 	    || $(BIN)/python -m pip install --disable-pip-version-check $(1) -c constraints.txt
