@@ -13,6 +13,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends bubblewrap g
     && rm -rf /var/lib/apt/lists/* && useradd --create-home --uid 1000 --shell /bin/bash student
 
 USER student
+RUN mkdir /home/student/lab1
 WORKDIR /home/student/lab1
 # first what seldom changes, so that a rebuild does not install again
 COPY --chown=student Makefile requirements.txt constraints.txt ./
