@@ -59,8 +59,8 @@ class Run:
             picture = io.BytesIO()
             figure.savefig(picture, format="png")  # wandb.Image(figure) would need pyplot to be loaded
             self._run.log({f"figures/{name}": wandb.Image(Image.open(picture))})
-            checksum = zlib.crc32(picture.getvalue())
-            self._run.log_artifact(_references(f"figure-{name}", "figure", {f"{Path(name).name}.png": checksum}))
+            checksums = {f"{Path(name).name}.png": zlib.crc32(picture.getvalue())}
+            self._run.log_artifact(_artifact(f"figure-{name}", "figure", checksums))
 
         self._try(send)
 
@@ -100,19 +100,18 @@ class Run:
         """Record in W&B's lineage which lab1.data.Dataset this run uses: name and checksums, none of its images."""
 
         def send():
-            parts = {part: getattr(dataset, part) for part in ("train", "val", "test")}
-            checksums = {part: images.fingerprint for part, images in parts.items()}
-            self._use(_references(dataset.source, "dataset", checksums))
+            checksums = {part: getattr(dataset, part).fingerprint for part in ("train", "val", "test")}
+            self._use(_artifact(dataset.source, "dataset", checksums))
 
         self._try(send)
 
     def made_checkpoint(self, path: str | Path) -> None:
         """Keep a checkpoint as a result of this run. Its bytes are sent, or stay where they are until `wandb sync`."""
-        self._try(lambda: self._run.log_artifact(_checkpoint(Path(path))))
+        self._try(lambda: self._run.log_artifact(_artifact(Path(path).stem, "model", file=path)))
 
     def uses_checkpoint(self, path: str | Path) -> None:
         """Record in W&B's lineage that this run starts from a checkpoint."""
-        self._try(lambda: self._use(_checkpoint(Path(path))))
+        self._try(lambda: self._use(_artifact(Path(path).stem, "model", file=path)))
 
     def _use(self, artifact) -> None:
         """What run.use_artifact does, which refuses to work offline."""
@@ -185,16 +184,15 @@ def _start(folder: Path, run_id: str | None, **options):
 
     for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):  # by default in the home, which may be read-only
         os.environ.setdefault(variable, str(folder))
-    if (mode := _mode()) == "disabled":
-        announce("W&B: disabled")
-        return None
+    if (chosen := mode()) == "disabled":
+        return announce("W&B: disabled")
     if "WANDB_SWEEP_ID" not in os.environ:  # an agent has chosen id and project already
         options["project"] = os.environ.get("WANDB_PROJECT") or PROJECT
         options |= {"id": run_id, "resume": "allow"} if run_id else {}
     settings = wandb.Settings(init_timeout=SECONDS["start"] - 2, silent=True, **_PRIVATE)
     options |= {"dir": str(folder.parent), "reinit": "create_new", "settings": settings}
     try:
-        run = _within("start", lambda: wandb.init(mode=mode, **options))
+        run = _within("start", lambda: wandb.init(mode=chosen, **options))
     except Exception as error:
         print(f"W&B: {error}; logging offline instead")
         run = _within("start", lambda: wandb.init(mode="offline", **options))
@@ -216,39 +214,37 @@ _PRIVATE = {"x_disable_meta": True, "x_disable_machine_info": True, "x_disable_s
 _PRIVATE |= {"x_save_requirements": False, "console": "off", "save_code": False, "host": ""}
 
 
-def _mode() -> str:
+def mode() -> str:
+    """What decides: WANDB_MODE, else `wandb offline` or `wandb disabled`, else whether there is a login."""
     import wandb
 
+    chosen = os.environ.get("WANDB_MODE")
     try:
+        if chosen and chosen not in ("online", "offline", "disabled", "shared", "dryrun", "run"):
+            raise ValueError(f"WANDB_MODE={chosen!r} is not online, offline or disabled")
         saved = wandb.setup(wandb.Settings(show_warnings=False)).settings.mode  # "online" if there is none
-        if os.environ.get("WANDB_MODE") or saved != "online":
-            return os.environ.get("WANDB_MODE") or saved
+        if chosen or saved != "online":
+            return chosen or saved
         return "online" if wandb.login(prompt=False, verify=False) else "offline"
-    except Exception as error:  # WANDB_MODE or WANDB_API_KEY is malformed
+    except Exception as error:  # the mode or WANDB_API_KEY is malformed
         announce(f"W&B: {' '.join(str(error).split())[:200]}; logging offline instead")
         return "offline"
 
 
-def _references(name: str, kind: str, checksums: dict[str, int]):
-    """An artifact of names and CRC-32s, without the bytes behind them; W&B allows few characters in its name."""
+def _artifact(name: str, kind: str, checksums: dict[str, int] | None = None, file: str | Path | None = None):
+    """CRC-32s by name, without the bytes behind them; or a file, which stays where it is."""
     import wandb
 
-    artifact = wandb.Artifact(re.sub(r"[^A-Za-z0-9_.-]+", "-", name), kind)
-    for part, checksum in checksums.items():
+    artifact = wandb.Artifact(re.sub(r"[^A-Za-z0-9_.-]+", "-", name), kind)  # other characters are not allowed
+    for part, checksum in (checksums or {}).items():
         artifact.add_reference(f"crc32://{checksum:08x}", name=part, checksum=False)
-    return artifact
-
-
-def _checkpoint(path: Path):
-    import wandb
-
-    artifact = wandb.Artifact(re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem), "model")
-    artifact.add_file(str(path), policy="immutable", skip_cache=True)
+    if file is not None:
+        artifact.add_file(str(file), policy="immutable", skip_cache=True)
     return artifact
 
 
 def _within(what: str, action: Callable):
-    """action(), but for so many seconds at most; then W&B's process is ended, and the next run starts a new one."""
+    """action(); after too many seconds W&B's process is ended, and the next run starts a new one."""
     import wandb
 
     return within(SECONDS[what], action, process="wandb-core", then=wandb.teardown)
