@@ -176,7 +176,7 @@ def stop_in_epoch(monkeypatch):
 def test_an_interrupted_study_stops_and_goes_on_in_the_same_runs(log, squares, stop_in_epoch):
     stop_in_epoch(3)  # the second network's second epoch
     trained = []
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="small-mlp-wide-seed1 was interrupted: run this again to go on"):
         for seed in range(3):
             trained.append(train(squares, seed=seed))
     assert len(trained) == 1 and [run["name"][-1] for run in log.described] == ["0", "1"]
@@ -214,6 +214,9 @@ def test_a_study_can_print_one_line_for_each_network(log, squares, capsys):
     train(squares, "mlp", one_line=True)
     (loaded,) = capsys.readouterr().out.splitlines()
     assert loaded == first + "  (loaded)"
+    options = {"group": "g", "num_epochs": 2, "batch_size": 8, "lr": 0.01, "one_line": True}
+    experiment.train("mlp", lambda: (torch.rand(1), build())[1], squares, **options)  # other draws, other weights
+    assert capsys.readouterr().out == first + "  (loaded; it began with other initial weights)\n"
 
 
 def test_without_a_checkpoint_nothing_is_kept(log, squares, output):
@@ -282,7 +285,7 @@ def test_kept_figures_are_uploaded_by_name(output, monkeypatch):
 
     experiment.upload(Run(), "one", "two")
     assert sent == {"one": one, "two": two}
-    with pytest.raises(KeyError, match="no figure was kept as three: run the cells that show them first"):
+    with pytest.raises(ValueError, match="no figure was kept as three: run the cells that show them first"):
         experiment.upload(Run(), "one", "three")
 
 

@@ -36,9 +36,9 @@ def upload(run, *names: str) -> None:
     """Send kept figures to a W&B run.
 
     Raises:
-        KeyError: a figure that was not kept in this session.
+        ValueError: a figure that was not kept in this session.
     """
     if missing := [name for name in names if name not in _kept]:
-        raise KeyError(f"no figure was kept as {', '.join(missing)}: run the cells that show them first")
+        raise ValueError(f"no figure was kept as {', '.join(missing)}: run the cells that show them first")
     for name in names:
         run.figure(name, _kept[name])

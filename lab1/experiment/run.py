@@ -53,7 +53,7 @@ def train(
         KeyboardInterrupt: the training was interrupted, so that no other network of the study is trained after it.
         CheckpointError, ValueError: as `fit` does.
     """
-    name = re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-") + f"-seed{seed}"
+    name = re.sub(r"[^\w.]+", "-", name.lower()).strip("-") + f"-seed{seed}"
     path = _file(name, data) if checkpoint is True else Path(checkpoint) if checkpoint else None
     torch.manual_seed(seed)
     model = build()
@@ -62,7 +62,9 @@ def train(
     settings |= {"data": str(data), "hardware": hardware(), "processes": num_processes}
     if optimizer is not None:
         options["optimizer"] = optimizer(model)
-    run_id, is_finished = _earlier(None if options.get("retrain") else path)
+    stored = checkpoints.load(path) if path and path.exists() and not options.get("retrain") else {}
+    run_id = stored.get("notes", {}).get("run_id") or tracking.new_id()
+    remark = _remark(stored, model)
 
     with contextlib.ExitStack() as stack:
         if one_line:
@@ -75,14 +77,13 @@ def train(
         options |= {"seed": seed, "config": config, "checkpoint": path, "notes": {"run_id": run_id}, "log": run.log}
         history = training.fit(model, data.train, data.val, **options)
         if history["interrupted"]:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"{name} was interrupted: run this again to go on")
         run.summarise({f"last/{key}": values[-1] for key, values in history.items() if "/" in key})
         if path is not None:
             run.made_checkpoint(path)
     if one_line:
         loss, accuracy = history["train/loss"][-1], history["val/accuracy"][-1]
-        loaded = "  (loaded)" if is_finished else ""
-        print(f"{name:26} train loss {loss:.3f}, val accuracy {accuracy:.1%}{loaded}")
+        print(f"{name:26} train loss {loss:.3f}, val accuracy {accuracy:.1%}{remark}")
     return model, history
 
 
@@ -98,10 +99,10 @@ def _plain(options: dict) -> dict:
     return {key: value for key, value in named.items() if isinstance(value, bool | int | float | str)}
 
 
-def _earlier(path: Path | None) -> tuple[str, bool]:
-    """The id of the W&B run of a checkpoint, and whether its training is finished; or a new id."""
-    if path is None or not path.exists():
-        return tracking.new_id(), False
-    stored = checkpoints.load(path)
-    is_finished = len(stored["history"]["epoch"]) == stored["config"]["num_epochs"]
-    return stored.get("notes", {}).get("run_id") or tracking.new_id(), is_finished
+def _remark(stored: dict, model: nn.Module) -> str:
+    """What a reader should know of a network that is loaded from this checkpoint."""
+    if not stored or len(stored["history"]["epoch"]) < stored["config"]["num_epochs"]:
+        return ""
+    if stored.get("initial_weights") in (None, checkpoints.fingerprint(model)):
+        return "  (loaded)"
+    return "  (loaded; it began with other initial weights)"
