@@ -1,12 +1,12 @@
-# make run | test | test-slow | lab | figures | bench | lint    (README.md says what each is for)
-# For Windows, and for anyone without make, the README gives the same steps as plain commands.
+# make run | test | lab for users (README.md), the rest for maintainers (CONTRIBUTING.md says what each is for)
+# For Windows, and for anyone without make, docs/install.md gives the same steps as plain commands.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard Lab1-CNNs*.ipynb)
 
-.PHONY: run test test-slow lab figures bench lint clean
+.PHONY: run test test-slow lab figures bench lint book publish clean
 
 run: $(VENV)/installed
 	$(BIN)/python tools/execute.py
@@ -18,7 +18,7 @@ test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -x -m slow tests
 
 lab: $(VENV)/installed
-	$(BIN)/jupyter lab
+	$(BIN)/python -m jupyterlab
 
 figures: $(VENV)/installed
 	$(BIN)/python tools/execute.py --in-place
@@ -31,6 +31,14 @@ bench: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+book: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -b html -W --keep-going -c docs . outputs/book
+	@echo "open outputs/book/index.html"
+
+publish: $(VENV)/installed
+	$(BIN)/python tools/publish.py $(REPOSITORY)
 
 clean:
 	rm -rf outputs $(VENV)
@@ -52,3 +60,6 @@ $(VENV)/installed: requirements.txt constraints.txt | $(BIN)/python
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
 	$(call install,-r requirements-dev.txt)
+
+$(VENV)/installed-docs: requirements-docs.txt $(VENV)/installed
+	$(call install,-r requirements-docs.txt)
