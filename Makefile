@@ -29,9 +29,9 @@ bench: $(VENV)/installed-dev
 	$(if $(QUICK),,$(BIN)/python tools/readme_tables.py)
 
 lint: $(VENV)/installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 book: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -b html -W --keep-going -c docs . outputs/book
