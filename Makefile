@@ -1,12 +1,12 @@
-# make run | test | test-slow | lab | figures | bench | lint    (README.md says what each is for)
-# For Windows, and for anyone without make, the README gives the same steps as plain commands.
+# make run | test | lab for users (README.md), the rest for maintainers (CONTRIBUTING.md says what each is for)
+# For Windows, and for anyone without make, docs/install.md gives the same steps as plain commands.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard Lab1-CNNs*.ipynb)
 
-.PHONY: run test test-slow lab figures bench lint release clean
+.PHONY: run test test-slow lab figures bench lint book publish release clean
 
 run: $(VENV)/installed
 	$(BIN)/python tools/execute.py
@@ -18,7 +18,7 @@ test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -x -m slow tests
 
 lab: $(VENV)/installed
-	$(BIN)/jupyter lab
+	$(BIN)/python -m jupyterlab
 
 figures: $(VENV)/installed
 	$(BIN)/python tools/execute.py --in-place
@@ -29,8 +29,16 @@ bench: $(VENV)/installed-dev
 	$(if $(QUICK),,$(BIN)/python tools/readme_tables.py)
 
 lint: $(VENV)/installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+book: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -b html -W --keep-going -c docs . outputs/book
+	@echo "open outputs/book/index.html"
+
+publish: $(VENV)/installed
+	$(BIN)/python tools/publish.py $(REPOSITORY)
 
 release:
 	$(PYTHON) tools/release.py $(if $(WORKED),--with-worked)
@@ -60,3 +68,6 @@ $(VENV)/installed: requirements.txt constraints.txt | $(BIN)/python
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
 	$(call install,-r requirements-dev.txt)
+
+$(VENV)/installed-docs: requirements-docs.txt $(VENV)/installed
+	$(call install,-r requirements-docs.txt)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -176,3 +177,16 @@ def test_a_student_solves_a_task(page, jupyterlab, tmp_path):
     assert (
         "passed" in cells["task-07-check"].outputs[0].text and "NotImplementedError" not in cells["task-07-stub"].source
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jupyterlab", sorted(path.name for path in ROOT.glob("Lab1-CNNs*.ipynb")), indirect=True)
+def test_opening_a_notebook_does_not_change_it(page, jupyterlab):
+    """JupyterLab writes the kernel's language_info into the metadata, and compares all of it, Python's version too."""
+    address, path = jupyterlab
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.language_info.version = platform.python_version()
+    nbformat.write(notebook, path)
+    Tab(page, address)
+    page.wait_for_timeout(3000)  # the kernel's answer arrives after it is idle
+    assert not page.evaluate("!!document.querySelector('.jp-mod-dirty')")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbclient
 import nbformat
+from jupyter_client.kernelspec import get_kernel_spec
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -63,9 +64,15 @@ def execute(notebook: Path, target: Path) -> bool:
 
 
 def tidy(content) -> None:
-    """Drop progress bars, which are empty without their kernel, and what changes from run to run."""
+    """Drop progress bars, which are empty without their kernel, and what changes from run to run.
+
+    The notebook's metadata are those that JupyterLab would write when it opens the notebook, so that it does not mark
+    it as changed: the name of the kernel, and the language_info that nbclient has from the kernel. That holds for the
+    Python version with which the notebook was executed; JupyterLab compares it, too.
+    """
     content.metadata.pop("widgets", None)
-    content.metadata.language_info = {"name": "python"}
+    kernel = get_kernel_spec("python3")
+    content.metadata.kernelspec = {"display_name": kernel.display_name, "language": "python", "name": "python3"}
     for cell in content.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":

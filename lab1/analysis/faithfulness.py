@@ -5,8 +5,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab1.training import predict
-
 
 def deletion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Tensor, num_steps: int = 10) -> Tensor:
     """The class's probability while pixels are replaced by the mean colour, those with the most heat first.
@@ -39,9 +37,20 @@ def _curve(model, before: Tensor, after: Tensor, heat: Tensor, targets: Tensor, 
     order = ties[heat.flatten(1)[:, ties].argsort(dim=1, descending=True, stable=True)]
     rank = order.argsort(dim=1).view_as(heat)[:, None]  # (N, 1, H, W): 0 for the hottest pixel
     shares = [torch.where(rank < step * num_pixels / num_steps, after, before) for step in range(num_steps + 1)]
-    batches = zip(torch.cat(shares).split(128), targets.repeat(num_steps + 1).split(128), strict=True)
-    logits, targets = predict(model, batches, autocast=False, device=before.device)
-    return logits.softmax(1).gather(1, targets[:, None]).view(num_steps + 1, -1).T
+    probabilities = _logits(model, torch.cat(shares)).softmax(1)
+    targets = targets.cpu().repeat(num_steps + 1)
+    return probabilities.gather(1, targets[:, None]).view(num_steps + 1, -1).T
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    """(N, K) float32 on the CPU, in eval mode and in batches of 128, on the images' device."""
+    was_training = model.training
+    model.to(images.device).eval()
+    try:
+        return torch.cat([model(batch) for batch in images.split(128)]).float().cpu()
+    finally:
+        model.train(was_training)
 
 
 def blurred(images: Tensor, sigma: float = 3.0) -> Tensor:

@@ -2,16 +2,33 @@
 
 import os
 import platform
+import re
 from pathlib import Path
 
 import torch
 
 
 def default_device() -> torch.device:
-    """CUDA, else MPS, else the CPU."""
+    """The device that the environment variable LAB1_DEVICE names, such as "cpu" or "cuda:1"; else CUDA, MPS or the CPU.
+
+    Raises:
+        ValueError: LAB1_DEVICE names no device, or one that PyTorch does not find here.
+    """
+    if name := os.environ.get("LAB1_DEVICE"):
+        return _device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _device(name: str) -> torch.device:
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    found = re.fullmatch(r"(cpu|cuda|mps)(?::(\d+))?", name)
+    if not found:
+        raise ValueError(f"LAB1_DEVICE is {name!r}: write cpu, cuda, cuda:1 or mps, or unset it")
+    if int(found[2] or 0) >= counts[found[1]]:
+        raise ValueError(f"LAB1_DEVICE is {name!r}, but PyTorch finds no such device here: unset it, or write cpu")
+    return torch.device(name)
 
 
 def gains_from_bf16(device: torch.device) -> bool:
@@ -36,8 +53,9 @@ def hardware() -> str:
 
     "bf16" stands where a CPU has units for it: the same name is sold with and without.
     """
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    device = default_device()
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     name, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if cpuinfo.exists():
         models = [line.split(":")[1] for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
