@@ -184,6 +184,7 @@ def test_learns_from_label_maps():
     assert history["val/accuracy"][-1] > 0.95
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 def test_a_traced_network_takes_images_of_any_size():
     model = ResNet18FCN(width=4).eval()
     traced = torch.jit.trace(model, torch.rand(2, 1, 28, 36))
