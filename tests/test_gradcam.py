@@ -418,6 +418,10 @@ def test_bf16_and_channels_last(model, images):
 def test_bad_input_is_refused_in_words(model, images):
     with pytest.raises(ValueError, match="no layer 'layer5'; its layers are stem, stem.0"):
         GradCAM(model, "layer5")
+    with pytest.raises(ValueError, match="no layer in the list"):
+        GradCAM(model, [])
+    with pytest.raises(ValueError, match="scripted or traced model hides its layers"):
+        GradCAM(torch.jit.trace(nn.Sequential(nn.Conv2d(3, 3, 1)), images), "0")
     with pytest.raises(ValueError, match="this Conv2d is no layer of the model"):
         GradCAM(model, nn.Conv2d(3, 3, 1))
     with pytest.raises(ValueError, match=r"output of fc is no .* but \(5, 10\)"), GradCAM(model, "fc") as cam:

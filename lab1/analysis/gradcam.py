@@ -26,15 +26,16 @@ class GradCAM:
             default it is the latter, and maps whose proportions are the image's only if read as the former are refused.
 
     Raises:
-        ValueError: a layer that the model does not have; a model whose weights were made in inference mode. When
-            called: a layer that the model did not use, on which the logits do not depend, or whose output is no
-            feature map; images that are not (N, C, H, W); targets that are no classes, or not as many as there are
-            images.
+        ValueError: a layer that the model does not have; a scripted model, or one made in inference mode. When called:
+            a layer that the model did not use, on which the logits do not depend, or whose output is no feature map;
+            images that are not (N, C, H, W); targets that are no classes, or not as many as there are images.
     """
 
     def __init__(
         self, model: nn.Module, layer: nn.Module | str | list[nn.Module | str], channels_last: bool | None = None
     ):
+        if isinstance(model, torch.jit.ScriptModule):
+            raise ValueError("a scripted or traced model hides its layers: give the model that it was made from")
         self.model = _inner(model)
         names = dict(self.model.named_modules(remove_duplicate=False))
         names |= dict(model.named_modules(remove_duplicate=False))  # with the prefix of what is around it
@@ -42,6 +43,8 @@ class GradCAM:
             raise ValueError("the model's weights were made in torch.inference_mode(): build or load it outside of it")
         self._several, self._channels_last = isinstance(layer, list | tuple), channels_last
         self._layers = [_find(names, each) for each in (layer if self._several else [layer])]
+        if not self._layers:
+            raise ValueError("there is no layer in the list")
         self._names = {each: next(name for name in names if names[name] is each) for each in self._layers}
         self._maps: dict[nn.Module, Tensor] | None = None  # only while this object calls the model
         self._hooks = []
