@@ -78,8 +78,9 @@ class Convolution(torch.autograd.Function):
     def forward(ctx, x: Tensor, kernels: Tensor, stride: int, padding: int, products: set[str]) -> Tensor:
         ctx.save_for_backward(x, kernels)
         ctx.stride, ctx.padding, ctx.products = stride, padding, products
-        convolve = _convolve if OUTPUT in products else F.conv2d
-        return convolve(x, kernels, stride=stride, padding=padding)
+        if OUTPUT not in products:
+            return F.conv2d(x, kernels, stride=stride, padding=padding)
+        return _convolve(x, kernels.permute(2, 3, 1, 0).flatten(0, 2), kernels.shape[2], stride, padding)
 
     @staticmethod
     @once_differentiable
@@ -90,8 +91,8 @@ class Convolution(torch.autograd.Function):
         if KERNEL_GRADIENT in wanted & ctx.products:
             found[KERNEL_GRADIENT] = _kernel_gradient(x, gradient, kernels.shape, stride, padding)
         if INPUT_GRADIENT in wanted & ctx.products:  # of stride 1: otherwise it would take more than one product
-            turned = kernels.flip(2, 3).transpose(0, 1)
-            found[INPUT_GRADIENT] = _convolve(gradient, turned, stride, kernels.shape[2] - 1 - padding)
+            turned = kernels.permute(2, 3, 0, 1).flatten(0, 1).flip(0).flatten(0, 1)  # (kkK, C)
+            found[INPUT_GRADIENT] = _convolve(gradient, turned, kernels.shape[2], 1, kernels.shape[2] - 1 - padding)
         if rest := wanted - ctx.products:
             how = (None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
             mask = [INPUT_GRADIENT in rest, KERNEL_GRADIENT in rest, False]
@@ -109,11 +110,11 @@ def _patches(x: Tensor, size: int, stride: int, padding: int) -> Tensor:
     return x.as_strided(shape, (image, stride * row, stride * pixel, row, pixel, channel))
 
 
-def _convolve(x: Tensor, kernels: Tensor, stride: int, padding: int) -> Tensor:
-    num_kernels, _, size, _ = kernels.shape
+def _convolve(x: Tensor, kernels: Tensor, size: int, stride: int, padding: int) -> Tensor:
+    """With kernels (kkC, K), as in the formula above."""
     patches = _patches(x, size, stride, padding)
-    out = patches.flatten(3).flatten(0, 2) @ kernels.permute(2, 3, 1, 0).reshape(-1, num_kernels)
-    return out.view(*patches.shape[:3], num_kernels).permute(0, 3, 1, 2)
+    out = patches.flatten(3).flatten(0, 2) @ kernels
+    return out.unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)
 
 
 def _kernel_gradient(x: Tensor, gradient: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:
