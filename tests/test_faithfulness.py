@@ -140,7 +140,7 @@ def test_bad_input_is_refused_in_words(bright):
     ):
         with pytest.raises(ValueError, match=match):
             faithfulness.deletion_curve(LeftHalf(), images, *wrong)
-    with pytest.raises(ValueError, match="8x8 cannot be blurred with sigma=3.0: take more than 9 pixels"):
+    with pytest.raises(ValueError, match="8x8 are too small to be blurred with sigma=3.0: use more than 9 pixels"):
         faithfulness.insertion_curve(LeftHalf(), images, heat, targets)
     for measure in (faithfulness.pointing_game, faithfulness.energy_in_mask):
         with pytest.raises(ValueError, match=r"masks must be \(3, 8, 8\)"):

@@ -155,7 +155,7 @@ def _fetch(archive: _Archive) -> None:
             except (urllib.error.URLError, TimeoutError) as error:  # refused, or silent: it would be so again
                 reason = error
                 break
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:  # broken off, or no sensible answer
                 if getattr(error, "errno", None) in _UNWRITABLE:
                     raise
                 reason = error
