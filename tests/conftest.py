@@ -2,7 +2,9 @@ import matplotlib
 import pytest
 import torch
 
-from lab1.data import ImageSet, sources
+from lab1.data import ImageSet
+from lab1.data.snapshots import read_snapshot
+from lab1.data.sources import MNIST_SAMPLE
 
 matplotlib.use("Agg")
 
@@ -26,5 +28,5 @@ def tiny():
 @pytest.fixture(scope="session")
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
     """200 real digits, (200, 1, 28, 28) uint8, and their labels: from the sample that ships with the lab."""
-    x_train, y_train, _, _ = sources.read_snapshot(sources.MNIST_SAMPLE, (28, 28))
+    x_train, y_train, _, _ = read_snapshot(MNIST_SAMPLE, (28, 28))
     return torch.from_numpy(x_train[:200])[:, None], torch.from_numpy(y_train[:200]).long()

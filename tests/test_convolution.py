@@ -66,7 +66,7 @@ def relative_error(found, exact):
 
 @pytest.mark.parametrize("shape", RESNET18 + FCN_AND_ODD, ids=str)
 def test_equal_to_autograd_in_float64(shape):
-    possible = ALL if shape[5] == 1 or shape[4] == 1 else {OUTPUT, KERNEL_GRADIENT}
+    possible = ALL if shape[5] == 1 else {OUTPUT, KERNEL_GRADIENT}
     for products in (possible, {KERNEL_GRADIENT}, set()):
         ours, _, exact = passes_and_reference(shape, products)
         for found, expected in zip(ours, exact, strict=True):
@@ -78,7 +78,7 @@ def test_equal_to_autograd_in_float64(shape):
 def test_no_less_accurate_than_torch_in_bf16(shape, monkeypatch):
     monkeypatch.setattr(convolution, "has_amx", lambda: True)
     _, _, _, width, size, stride, padding = shape
-    products = faster_as_products(torch.bfloat16, size, stride, (width + 2 * padding - size) // stride + 1)
+    products = faster_as_products(torch.bfloat16, size, stride, (width + 2 * padding - size) // stride + 1, 2)
     assert KERNEL_GRADIENT in products
     ours, usual, exact = passes_and_reference(shape, products, torch.bfloat16)
     for found, stock, expected in zip(ours, usual, exact, strict=True):
@@ -89,19 +89,20 @@ def test_no_less_accurate_than_torch_in_bf16(shape, monkeypatch):
 @pytest.mark.parametrize("amx", [True, False])
 def test_policy(monkeypatch, amx):
     monkeypatch.setattr(convolution, "has_amx", lambda: amx)
-    for dtype in (torch.float32, torch.float64):
-        assert faster_as_products(dtype, 3, 1, 4) == set()
-        assert faster_as_products(dtype, 1, 2, 16) == ALL
-    policy = {width: faster_as_products(torch.bfloat16, 3, 1, width) for width in (32, 16, 8, 4)}
-    assert policy == {32: set(), 16: set(), 8: {KERNEL_GRADIENT} if amx else set(), 4: ALL}
-    assert faster_as_products(torch.bfloat16, 3, 2, 8) == {KERNEL_GRADIENT}
-    assert faster_as_products(torch.bfloat16, 3, 2, 4) == {OUTPUT, KERNEL_GRADIENT}
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        assert faster_as_products(dtype, 1, 2, 16, 128) == {KERNEL_GRADIENT}
+        assert dtype == torch.bfloat16 or faster_as_products(dtype, 3, 1, 4, 128) == set()
+    for num_images, gains in ((128, False), (17, False), (16, amx)):
+        policy = {width: faster_as_products(torch.bfloat16, 3, 1, width, num_images) for width in (32, 16, 8, 4)}
+        assert policy == {32: set(), 16: set(), 8: {KERNEL_GRADIENT} if gains else set(), 4: ALL}
+    assert faster_as_products(torch.bfloat16, 3, 2, 8, 128) == {KERNEL_GRADIENT}
+    assert faster_as_products(torch.bfloat16, 3, 2, 4, 128) == {OUTPUT, KERNEL_GRADIENT}
 
 
 @pytest.fixture
 def everything_as_products(monkeypatch):
-    def everything(dtype, kernel_size, stride, width):
-        return ALL if stride == 1 or kernel_size == 1 else {OUTPUT, KERNEL_GRADIENT}
+    def everything(dtype, kernel_size, stride, width, num_images):
+        return ALL if stride == 1 else {OUTPUT, KERNEL_GRADIENT}
 
     monkeypatch.setattr(convolution, "faster_as_products", everything)
 
@@ -172,4 +173,4 @@ def test_fit_uses_it_on_the_cpu(tiny, monkeypatch):
     apply = Convolution.apply
     monkeypatch.setattr(Convolution, "apply", lambda *args: used.append(args[4]) or apply(*args))
     training.fit(ResNet((1, 1), num_classes=4, width=4), tiny(), num_epochs=1, device="cpu", autocast=False)
-    assert used and all(products == ALL for products in used)
+    assert used and all(products == {KERNEL_GRADIENT} for products in used)

@@ -56,3 +56,17 @@ def test_true_label_maps_are_found_again(digits):
     """What the detector could reach at best: some digits fall into pieces at the threshold of brightness."""
     canvases = digit_canvas(*digits, num_canvases=60)
     assert detection_scores(find_digits(canvases.targets), canvases.digits)["F1"] > 0.95
+
+
+def test_bad_input_is_refused_in_words():
+    with pytest.raises(TypeError, match="predicted must be label maps of integers, not torch.float32"):
+        find_digits(torch.rand(2, 5, 5))
+    with pytest.raises(ValueError, match=r"predicted must be label maps \(N, H, W\), not \(5, 5\)"):
+        find_digits(torch.zeros(5, 5).long())
+    with pytest.raises(ValueError, match="0 or more, not -1 to -1"):
+        find_digits(torch.full((1, 5, 5), -1))
+    some = boxes((0, 0, 10, 10, 3, 0))
+    with pytest.raises(ValueError, match=r"found must hold boxes \(M, 4\)"):
+        detection_scores(some._replace(labels=torch.zeros(2).long()), some)
+    with pytest.raises(ValueError, match="min_iou=50"):
+        detection_scores(some, some, min_iou=50)

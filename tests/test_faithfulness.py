@@ -125,3 +125,27 @@ def test_energy_in_mask():
     masks = torch.tensor([[[True, False]]] * 2)
     found = faithfulness.energy_in_mask(heat, masks)
     assert found[0] == 0.75 and found[1].isnan()
+
+
+def test_bad_input_is_refused_in_words(bright):
+    images, targets = bright
+    heat = torch.rand(3, 8, 8)
+    for wrong, match in (
+        ((heat[:2], targets), r"heat must be \(3, 8, 8\), a map for each image, not \(2, 8, 8\)"),
+        ((heat[:, None], targets), r"not \(3, 1, 8, 8\)"),
+        ((heat, targets[:1]), "3 images need as many classes"),
+        ((heat, targets.float()), "not torch.float32"),
+        ((heat, targets + 5), r"lie in 0\.\.1: the model has 2 classes"),
+        ((heat, targets, 0), "num_steps above 0"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            faithfulness.deletion_curve(LeftHalf(), images, *wrong)
+    with pytest.raises(ValueError, match="8x8 are too small to be blurred with sigma=3.0: use more than 9 pixels"):
+        faithfulness.insertion_curve(LeftHalf(), images, heat, targets)
+    for measure in (faithfulness.pointing_game, faithfulness.energy_in_mask):
+        with pytest.raises(ValueError, match=r"masks must be \(3, 8, 8\)"):
+            measure(heat, heat[:1] > 0)
+        with pytest.raises(ValueError, match="of dtype bool, not .* torch.float32"):
+            measure(heat, heat)
+    with pytest.raises(ValueError, match="other must be"):
+        faithfulness.rank_correlation(heat, heat[:, :4])

@@ -182,3 +182,22 @@ def test_learns_from_label_maps():
     batches = [(images[i : i + 16], targets[i : i + 16]) for i in range(0, 64, 16)]
     history = training.fit(model, batches, batches, num_epochs=12, lr=0.1)
     assert history["val/accuracy"][-1] > 0.95
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_a_traced_network_takes_images_of_any_size():
+    model = ResNet18FCN(width=4).eval()
+    traced = torch.jit.trace(model, torch.rand(2, 1, 28, 36))
+    for shape in ((1, 1, 8, 8), (3, 1, 9, 15), (2, 1, 31, 64)):
+        images = torch.rand(shape)
+        torch.testing.assert_close(traced(images), model(images))
+
+
+@pytest.mark.slow
+def test_an_exported_network_takes_images_of_its_size():
+    model, images = ResNet18FCN(width=4).eval(), torch.rand(2, 1, 28, 36)
+    exported = torch.export.export(model, (images,)).module()
+    torch.testing.assert_close(exported(images), model(images))
+    sizes = {2: torch.export.Dim("height", min=8), 3: torch.export.Dim("width", min=8)}
+    with pytest.raises(Exception, match="Constraints violated"):  # as the docstring says; mend it when this works
+        torch.export.export(model, (images,), dynamic_shapes={"x": sizes})

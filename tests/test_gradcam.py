@@ -203,20 +203,167 @@ def test_targets_and_images_of_inference_mode(model, images):
             torch.testing.assert_close(heat, expected)
 
 
-def test_a_layer_that_the_logits_do_not_depend_on(images):
-    class Odd(nn.Module):
+class TwoConvolutions(nn.Module):
+    """`how` says what happens to the output of `first` before `second` gets it."""
+
+    def __init__(self, how=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.fc = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3), nn.Linear(4, 10)
+        self.how = how
+
+    def forward(self, x):
+        if self.how == "no_grad":
+            with torch.no_grad():
+                x = self.first(x).relu()
+        elif self.how == "no_grad, only around the layer":
+            with torch.no_grad():
+                x = self.first(x)
+            x = x.relu()
+        elif self.how == "detach":
+            x = self.first(x).relu().detach()
+        elif self.how == "ignored":
+            self.first(x)
+            x = x.repeat(1, 2, 1, 1)[:, :4]
+        else:
+            x = self.first(x).relu()
+        return self.fc(self.second(x).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("how", ["no_grad", "detach", "ignored"])
+def test_a_layer_that_is_cut_off_is_told(images, how):
+    for layers in ("first", ["second", "first"]):
+        with GradCAM(TwoConvolutions(how), layers) as cam, pytest.raises(ValueError, match="not depend on first in a"):
+            cam(images)
+        with pytest.raises(ValueError, match="Choose another layer"):
+            all_classes(TwoConvolutions(how), layers, images)
+    with GradCAM(TwoConvolutions(how), "second") as cam:
+        assert cam(images).any()
+
+
+def test_no_grad_around_the_layer_alone_does_no_harm(images):
+    found = []
+    for how in (None, "no_grad, only around the layer"):
+        with GradCAM(TwoConvolutions(how), "first") as cam:
+            found.append(cam(images, 3))
+    assert found[0].any() and torch.equal(*found)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+def test_channels_last_maps(size):
+    """(N, h, w, C), as in Swin transformers: the same heatmaps with the argument, and refused without it."""
+
+    class LikeSwin(nn.Module):
         def __init__(self):
             super().__init__()
-            self.used, self.ignored, self.fc = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1), nn.Linear(4, 10)
+            self.conv, self.norm, self.fc = nn.Conv2d(3, 12, 4, 4), nn.LayerNorm(12), nn.Linear(12, 5)
+            self.back = nn.Identity()
 
         def forward(self, x):
-            self.ignored(x)
-            return self.fc(self.used(x).mean(dim=(2, 3)))
+            maps = self.norm(self.conv(x).permute(0, 2, 3, 1))
+            return self.fc(self.back(maps.permute(0, 3, 1, 2)).square().mean(dim=(2, 3)))
 
     torch.manual_seed(0)
-    with GradCAM(Odd(), ["used", "ignored"]) as cam:
-        used, ignored = cam(images)
-    assert used.any() and not ignored.any()
+    model, images = LikeSwin(), torch.randn(2, 3, *size)
+    with GradCAM(model, "back") as cam:
+        expected = cam(images, 1)
+    with GradCAM(model, "norm", channels_last=True) as cam:
+        assert expected.any() and torch.equal(cam(images, 1), expected)
+    found = all_classes(model, "norm", images, channels_last=True)
+    assert torch.equal(found, all_classes(model, "back", images))
+    with GradCAM(model, "norm") as cam, pytest.raises(ValueError, match=r"norm, \(2, .* 12\), .* channels_last=True"):
+        cam(images, 1)
+    with GradCAM(model, "norm", channels_last=False) as cam:
+        assert cam(images, 1).shape == (2, *size)  # whoever insists
+
+
+def test_all_classes_of_several_layers(model, images):
+    for layer, heat in zip(LAYERS, all_classes(model, LAYERS, images), strict=True):
+        torch.testing.assert_close(heat, all_classes(model, layer, images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["layer3", "module.layer3"])
+def test_data_parallel(model, images, layer):
+    with GradCAM(model, "layer3") as cam, GradCAM(nn.DataParallel(model), layer) as parallel:
+        assert torch.equal(cam(images), parallel(images))
+
+
+def compiled_whole(model):
+    return torch.compile(model, backend="eager")
+
+
+def compiled_in_place(model):
+    model.compile(backend="eager")
+    return model
+
+
+def compiled_in_part(model):
+    model.layer3 = torch.compile(model.layer3, backend="eager")
+    return model
+
+
+@pytest.mark.parametrize("compiled", [compiled_whole, compiled_in_place, compiled_in_part])
+def test_a_compiled_model(model, images, compiled):
+    with GradCAM(model, ["layer2", "layer4"]) as cam:
+        expected = cam(images)
+    model = compiled(model)
+    with torch.no_grad():
+        model(images)  # compiled now, without hooks
+    with GradCAM(model, ["layer2", "layer4"]) as cam:
+        for heat, same in zip(cam(images), expected, strict=True):
+            torch.testing.assert_close(heat, same, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bf16_model(model, images):
+    with GradCAM(model, "layer3") as cam:
+        expected = cam(images, 0)
+        model.bfloat16()
+        heat = cam(images.bfloat16(), 0)
+    assert heat.dtype == torch.float32
+    assert (heat - expected).abs().mean() < 0.05
+
+
+def test_a_model_made_in_inference_mode_is_refused(images):
+    with torch.inference_mode():
+        model = ResNet((1, 1), width=4)
+    with pytest.raises(ValueError, match=r"weights were made in torch.inference_mode\(\): build or load it outside"):
+        GradCAM(model, "layer1")
+
+
+def test_in_place_operations_do_not_change_the_maps(images):
+    """An in-place ReLU on what the layer gives, and one on what it was given and passed through."""
+
+    class InPlace(nn.Module):
+        def __init__(self, inplace):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.same, self.fc, self.inplace = nn.Conv2d(3, 4, 3), nn.Identity(), nn.Linear(4, 5), inplace
+
+        def forward(self, x):
+            x = self.conv(x)
+            passed = self.same(x)
+            positive, negative = F.relu(passed, inplace=self.inplace), F.relu(-x)
+            if self.inplace:
+                F.relu(x, inplace=True)
+            return self.fc((positive - negative).mean(dim=(2, 3)))
+
+    with GradCAM(InPlace(True), "same") as cam, GradCAM(InPlace(False), "same") as expected:
+        assert cam(images, 2).any() and torch.equal(cam(images, 2), expected(images, 2))
+
+
+def test_no_images(model, images):
+    with GradCAM(model, "layer2") as cam:
+        assert cam(images[:0]).shape == cam(images[:0], []).shape == (0, 32, 32)
+
+
+def test_parts_of_a_graph_are_not_kept(model, images):
+    """The graph begins at the first of the layers: no convolution before it is recorded."""
+    recorded = []
+    for name in ("layer1", "layer2", "layer4"):
+        model.get_submodule(name).register_forward_hook(lambda m, x, y: recorded.append(y.requires_grad))
+    with GradCAM(model, "layer3") as cam:
+        cam(images)
+    assert recorded == [False, False, True]
 
 
 def test_a_shared_module_counts_where_it_is_called_last():
@@ -271,9 +418,19 @@ def test_bf16_and_channels_last(model, images):
 def test_bad_input_is_refused_in_words(model, images):
     with pytest.raises(ValueError, match="no layer 'layer5'; its layers are stem, stem.0"):
         GradCAM(model, "layer5")
+    with pytest.raises(ValueError, match="no layer in the list"):
+        GradCAM(model, [])
+    with pytest.raises(ValueError, match="scripted or traced model hides its layers"):
+        GradCAM(torch.jit.trace(nn.Sequential(nn.Conv2d(3, 3, 1)), images), "0")
     with pytest.raises(ValueError, match="this Conv2d is no layer of the model"):
         GradCAM(model, nn.Conv2d(3, 3, 1))
-    with pytest.raises(ValueError, match="output of fc is no feature map"), GradCAM(model, "fc") as cam:
+    with pytest.raises(ValueError, match=r"output of fc is no .* but \(5, 10\)"), GradCAM(model, "fc") as cam:
+        cam(images)
+    for wrong in (images[0], images.numpy()):
+        with pytest.raises(ValueError, match=r"images must be a tensor \(N, C, H, W\), not"):
+            GradCAM(model, "layer1")(wrong)
+    pooling = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveMaxPool2d(1, return_indices=True))
+    with pytest.raises(ValueError, match="output of 1 is no .* but a tuple"), GradCAM(pooling, "1") as cam:
         cam(images)
     model.unused = nn.Conv2d(3, 3, 1)
     with pytest.raises(ValueError, match="did not call unused"), GradCAM(model, "unused") as cam:
@@ -286,6 +443,13 @@ def test_bad_input_is_refused_in_words(model, images):
             ([0, 1, 2, 3, -1], r"lie in 0\.\.9"),
             ([1, 2], "5 images need as many targets, not 2"),
             (0.5, "class numbers"),
+            ("cat", "class numbers .*not 'cat'"),
+            (["cat"] * 5, "class numbers"),
+            ([None] * 5, "class numbers"),
+            ([[0], [1, 2]], "class numbers"),
+            (True, "class numbers .*bool"),
+            (2**70, "class numbers"),
+            ([], "5 images need as many targets, not 0"),
             (torch.zeros(5, 1).long(), "class numbers"),
         ]:
             with pytest.raises(ValueError, match=message):

@@ -90,3 +90,49 @@ def test_any_network(name):
         heat = cam(images, 3)
     assert heat.any()
     torch.testing.assert_close(heat, normalised(captums(safe, layer, images, 3), (64, 64)), rtol=0, atol=1e-4)
+
+
+def by_hand(maps, gradient, size):
+    """ReLU(sum of alpha_k A_k) of maps (N, C, h, w), upsampled."""
+    return normalised((gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True).clamp(min=0), size)
+
+
+@pytest.mark.parametrize("num_modules", [5, 8, 12])  # denseblock1, denseblock3, everything, with an in-place ReLU after
+def test_densenet_with_its_relu_in_place(num_modules):
+    torch.manual_seed(0)
+    model, images = torchvision.models.densenet121(num_classes=10).eval(), torch.randn(2, 3, 64, 64)
+    first, rest = model.features[:num_modules], model.features[num_modules:]
+    maps = first(images)
+    logits = model.classifier(F.relu(rest(maps.clone())).mean(dim=(2, 3)))
+    layer = first[-1] if len(rest) else model.features
+    with GradCAM(model, layer) as cam:
+        heat = [cam(images, target) for target in range(10)]
+    assert sum(map(torch.any, heat)) > 3
+    for target in range(10):
+        (gradient,) = torch.autograd.grad(logits[:, target].sum(), maps, retain_graph=True)
+        torch.testing.assert_close(heat[target], by_hand(maps, gradient, (64, 64)), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", [1, 3, 5, 7])
+def test_swin_transformer(stage):
+    torch.manual_seed(0)
+    model, images = torchvision.models.swin_t(num_classes=10).eval(), torch.randn(2, 3, 64, 96)
+    maps = model.features[: stage + 1](images).permute(0, 3, 1, 2)
+    logits = model.head(model.norm(model.features[stage + 1 :](maps.permute(0, 2, 3, 1))).mean(dim=(1, 2)))
+    with GradCAM(model, f"features.{stage}", channels_last=True) as cam:
+        heat = cam(images, 3)
+    assert heat.any()
+    (gradient,) = torch.autograd.grad(logits[:, 3].sum(), maps)
+    torch.testing.assert_close(heat, by_hand(maps, gradient, (64, 96)), rtol=0, atol=1e-4)
+    with GradCAM(model, f"features.{stage}") as cam, pytest.raises(ValueError, match="channels_last=True"):
+        cam(images)
+
+
+def test_layer_norm_of_convnext():
+    torch.manual_seed(0)
+    model, images = torchvision.models.convnext_tiny(num_classes=10).eval(), torch.randn(2, 3, 64, 64)
+    with GradCAM(model, "features.7.2.block.2") as cam, pytest.raises(ValueError, match="channels_last=True"):
+        cam(images)
+    with GradCAM(model, "features.7") as cam:  # its stages are channels-first
+        expected = normalised(captums(model, "features.7", images, 3), (64, 64))
+        torch.testing.assert_close(cam(images, 3), expected, rtol=0, atol=1e-4)

@@ -86,6 +86,54 @@ def test_all_background_looks_good_only_by_pixel_accuracy(digits):
     assert found["foreground accuracy"] == 0 and found["mean IoU"] < 0.09
 
 
+def test_ignored_pixels_are_left_out():
+    generator = torch.Generator().manual_seed(0)
+    target, predicted = torch.randint(0, 11, (2, 3, 6, 7), generator=generator)
+    whole = measures(predicted[:2], target[:2])
+    target[2] = 255
+    assert measures(predicted, target, ignore_index=255) == whole
+    assert measures(predicted, torch.where(target == 3, -100, target).clamp(max=10), ignore_index=-100)["confusion"][3]
+
+
+def test_without_foreground_its_accuracy_is_nan():
+    maps = torch.full((2, 3, 3), 10)
+    found = measures(maps, maps)
+    assert found["pixel accuracy"] == 1 and np.isnan(found["foreground accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"predicted": torch.full((2, 4, 4), 11)}, ValueError, r"predicted must hold labels in 0\.\.10, not 11 to 11"),
+        ({"target": torch.full((2, 4, 4), 255)}, ValueError, r"target must hold labels in 0\.\.10, not 255 to 255"),
+        ({"target": torch.full((2, 4, 4), -1)}, ValueError, "not -1 to -1"),
+        ({"target": torch.full((2, 4, 4), 255), "ignore_index": 255}, ValueError, "no pixels to measure: 32"),
+        (
+            {"predicted": torch.zeros(2, 4, 5).long()},
+            ValueError,
+            r"\(2, 4, 5\) and target \(2, 4, 4\) must be of equal",
+        ),
+        ({"predicted": torch.rand(2, 4, 4)}, TypeError, "predicted must be label maps of integers, not torch.float32"),
+        ({"target": torch.zeros(2, 4, 4) > 1}, TypeError, "target must be label maps of integers, not torch.bool"),
+    ],
+)
+def test_measures_refuse_bad_input(change, error, match):
+    good = {"predicted": torch.zeros(2, 4, 4).long(), "target": torch.ones(2, 4, 4).long()}
+    with pytest.raises(error, match=match):
+        measures(**(good | change))
+
+
+def test_majority_label_refuses_bad_input():
+    for maps, error in (
+        (torch.full((2, 3, 3), -1), ValueError),
+        (torch.rand(2, 3, 3), TypeError),
+        (torch.zeros(3, 3).long(), ValueError),
+    ):
+        with pytest.raises(error, match="maps must"):
+            majority_label(maps)
+    assert majority_label(torch.full((1, 3, 3), 7, dtype=torch.uint8)).tolist() == [7]
+
+
 @pytest.fixture(scope="module", params=["random places", "grid"])
 def canvases(request, digits):
     places = {"grid": (2, 3), "scale": (0.75, 1.2)} if request.param == "grid" else {"num_digits": (0, 9)}

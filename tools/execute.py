@@ -6,6 +6,7 @@ python tools/execute.py --in-place      all notebooks at a real budget; their ou
 """
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -22,7 +23,14 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 def execute(notebook: Path, target: Path) -> bool:
     """Run one notebook in the repository root and write it, with outputs, to `target`; False if a cell failed."""
-    content = nbformat.read(notebook, as_version=4)
+    print(f"{notebook.name}", flush=True)
+    try:
+        content, mended = read(notebook)
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        print(f"  FAILED: it cannot be read as a notebook ({type(error).__name__}: {error})", flush=True)
+        return False
+    for what in mended:
+        print(f"  {what}", flush=True)
     for cell in content.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -37,7 +45,6 @@ def execute(notebook: Path, target: Path) -> bool:
         first_line = cell.source.strip().splitlines()[0][:70]
         print(f"  [{cell.execution_count}/{len(sources)}] {seconds:6.1f} s  {first_line}", flush=True)
 
-    print(f"{notebook.name}", flush=True)
     client = nbclient.NotebookClient(
         content,
         timeout=None,
@@ -53,14 +60,70 @@ def execute(notebook: Path, target: Path) -> bool:
         client.execute()
     except nbclient.exceptions.CellExecutionError as failure:
         error = failure
+    except RuntimeError:  # of nbclient, whose message does not say where
+        died = f"in cell {max(started)}" if started else "before the first cell"
+        error = f"{notebook.name}: the kernel died {died}. Was there too little memory? The next notebook is run now"
     tidy(content)
     if error is None or target != notebook:  # a failed run does not replace a notebook that worked
         target.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(content, target)
+        target.write_text(without_lone_surrogates(nbformat.writes(content)) + "\n", encoding="utf-8")
     print(f"  {'FAILED' if error else 'done'} in {time.perf_counter() - begin:.0f} s", flush=True)
     if error:
         print(error, file=sys.stderr)
     return error is None
+
+
+def read(path: Path) -> tuple[nbformat.NotebookNode, list[str]]:
+    """A notebook, with every cell that can be had of it, and a line for everything that had to be mended.
+
+    Raises:
+        ValueError, AttributeError, TypeError, KeyError: it is no JSON, or no notebook.
+    """
+    mended, content = [], path.read_bytes()
+    encoding = json.detect_encoding(content)
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        encoding = "cp1252"
+        text = content.decode(encoding, errors="replace")
+    if not encoding.startswith("utf-8"):
+        mended.append(f"it is not UTF-8 and was read as {encoding}")
+    notebook = json.loads(text)
+    if "nbformat" not in notebook:
+        notebook |= {"nbformat": 4, "nbformat_minor": 5 if any("id" in cell for cell in notebook["cells"]) else 4}
+        mended.append("nbformat is missing and was taken to be 4")
+    notebook.setdefault("nbformat_minor", 4)
+    notebook.setdefault("metadata", {})
+    for i, cell in enumerate(notebook.get("cells", [])):
+        mended += [f"cell {i}: {what}" for what in mend(cell)]
+        if notebook["nbformat_minor"] >= 5:
+            cell.setdefault("id", f"cell-{i}")
+    text = json.dumps(notebook, ensure_ascii=False)
+    whole = without_lone_surrogates(text)
+    if whole != text:
+        mended.append("half a character (a lone surrogate) was replaced by U+FFFD")
+    return nbformat.reads(whole, as_version=4), mended
+
+
+def mend(cell: dict) -> list[str]:
+    """Complete a cell in place, and say what was done."""
+    mended = []
+    if cell.get("cell_type") not in ("code", "markdown", "raw"):
+        mended.append(f"of the unknown type {cell.get('cell_type')!r}, kept as it is but not run")
+        cell["cell_type"] = "raw"
+    if not isinstance(cell.get("source"), str | list):
+        mended.append("it has no source and was taken to be empty")
+        cell["source"] = ""
+    cell.setdefault("metadata", {})
+    if cell["cell_type"] == "code":
+        cell.setdefault("outputs", [])
+        cell.setdefault("execution_count", None)
+    return mended
+
+
+def without_lone_surrogates(text: str) -> str:
+    """Halves of characters, which no file and no kernel can take, replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def tidy(content) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lab1.analysis.segmentation import BACKGROUND, Boxes
+from lab1.analysis.segmentation import BACKGROUND, Boxes, check_label_maps
 
 
 def find_digits(predicted: Tensor, background: int = BACKGROUND, min_pixels: int = 10) -> Boxes:
@@ -11,10 +11,14 @@ def find_digits(predicted: Tensor, background: int = BACKGROUND, min_pixels: int
 
     Pixels are connected along edges and corners. A component has the label that most of its pixels have; one with
     fewer than `min_pixels` is dropped. Taught in Exercise 2.2.
+
+    Raises:
+        ValueError, TypeError: no label maps, see `check_label_maps`.
     """
     import numpy as np
     from scipy import ndimage
 
+    check_label_maps("predicted", predicted)
     found = []
     for i, labels in enumerate(predicted.numpy(force=True)):
         components, _ = ndimage.label(labels != background, structure=np.ones((3, 3)))
@@ -32,10 +36,19 @@ def detection_scores(found: Boxes, truth: Boxes, min_iou: float = 0.5) -> dict[s
 
     A detection is right if it pairs with a true digit of the same image and label whose box has an intersection over
     union of at least `min_iou` with its own. A digit pairs with one detection only, and the pairing is the best one.
+
+    Raises:
+        ValueError: boxes, labels and images that are not M of each, or a `min_iou` outside 0..1.
     """
     from scipy.optimize import linear_sum_assignment
     from torchvision.ops import box_iou
 
+    for name, digits in (("found", found), ("truth", truth)):
+        shapes = [tuple(t.shape) for t in digits]
+        if shapes != [(len(digits.labels), 4), (len(digits.labels),), (len(digits.labels),)]:
+            raise ValueError(f"{name} must hold boxes (M, 4), labels (M,) and images (M,), not {shapes}")
+    if not 0 <= min_iou <= 1:
+        raise ValueError(f"min_iou={min_iou} must lie in 0..1")
     right = 0
     for image in truth.image.unique():
         here, there = found.image == image, truth.image == image

@@ -19,6 +19,9 @@ def deletion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Tens
 
     Returns:
         (N, num_steps + 1) probabilities in 0..1, after a share of 0, 1 / num_steps, ..., 1 of the pixels.
+
+    Raises:
+        ValueError: heat or targets that do not fit the images, targets that are no classes of the model, or no steps.
     """
     return _curve(model, images, torch.zeros_like(images), heat, targets, num_steps)
 
@@ -32,14 +35,19 @@ def insertion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Ten
 
 
 def _curve(model, before: Tensor, after: Tensor, heat: Tensor, targets: Tensor, num_steps: int) -> Tensor:
+    _check_same_size("heat", heat, (len(before), *before.shape[2:]))
+    if targets.shape != (len(before),) or targets.is_floating_point() or num_steps < 1:
+        found = f"{targets.dtype} {tuple(targets.shape)}"
+        raise ValueError(f"{len(before)} images need as many classes as targets, not {found}, and num_steps above 0")
     heat, num_pixels = heat.to(before.device), heat[0].numel()
     ties = torch.randperm(num_pixels, generator=torch.Generator().manual_seed(0)).to(heat.device)
     order = ties[heat.flatten(1)[:, ties].argsort(dim=1, descending=True, stable=True)]
     rank = order.argsort(dim=1).view_as(heat)[:, None]  # (N, 1, H, W): 0 for the hottest pixel
     shares = [torch.where(rank < step * num_pixels / num_steps, after, before) for step in range(num_steps + 1)]
-    probabilities = _logits(model, torch.cat(shares)).softmax(1)
-    targets = targets.cpu().repeat(num_steps + 1)
-    return probabilities.gather(1, targets[:, None]).view(num_steps + 1, -1).T
+    logits, targets = _logits(model, torch.cat(shares)), targets.cpu().repeat(num_steps + 1)
+    if not 0 <= targets.min() <= targets.max() < logits.shape[1]:
+        raise ValueError(f"targets must lie in 0..{logits.shape[1] - 1}: the model has {logits.shape[1]} classes")
+    return logits.softmax(1).gather(1, targets[:, None].long()).view(num_steps + 1, -1).T
 
 
 @torch.no_grad()
@@ -53,9 +61,26 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
         model.train(was_training)
 
 
+def _check_same_size(name: str, maps: Tensor, shape: tuple[int, ...]) -> None:
+    if maps.shape != shape:
+        raise ValueError(f"{name} must be {tuple(shape)}, a map for each image, not {tuple(maps.shape)}")
+
+
+def _check_maps_and_masks(heat: Tensor, masks: Tensor) -> None:
+    _check_same_size("masks", masks, heat.shape)
+    if heat.ndim != 3 or masks.dtype != torch.bool:
+        found = f"{tuple(heat.shape)} and masks {masks.dtype}"
+        raise ValueError(f"heat must be (N, H, W) and masks (N, H, W) of dtype bool, not {found}")
+
+
 def blurred(images: Tensor, sigma: float = 3.0) -> Tensor:
     """Images (N, C, H, W) under a Gaussian of this standard deviation in pixels; mirrored beyond the border."""
     radius = int(3 * sigma)
+    if min(images.shape[2:]) <= radius:
+        size = "x".join(map(str, images.shape[2:]))
+        raise ValueError(
+            f"images of {size} are too small to be blurred with sigma={sigma}: use more than {radius} pixels"
+        )
     weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=images.device) / sigma) ** 2)
     kernel = (weights / weights.sum()).repeat(images.shape[1], 1, 1, 1)  # (C, 1, 1, 2 * radius + 1)
     images = F.pad(images, (radius,) * 4, mode="reflect")
@@ -72,10 +97,11 @@ def rank_correlation(heat: Tensor, other: Tensor) -> Tensor:
     """Spearman's correlation of two heatmaps of each image: (N, H, W) both -> (N,) in -1..1, nan for a constant map.
 
     About 0 after the network's weights were replaced by random ones, if the map depends on them (Adebayo et al. 2018,
-    arXiv:1810.03292).
+    arXiv:1810.03292). Maps of different shapes are refused with a ValueError.
     """
     from scipy.stats import rankdata
 
+    _check_same_size("other", other, heat.shape)
     ranks = (torch.from_numpy(rankdata(maps.flatten(1).numpy(force=True), axis=1)) for maps in (heat, other))
     first, second = (r - r.mean(dim=1, keepdim=True) for r in ranks)  # float64
     return (first * second).sum(1) / (first.square().sum(1) * second.square().sum(1)).sqrt()
@@ -91,7 +117,11 @@ def pointing_game(heat: Tensor, masks: Tensor, tolerance: int = 2) -> Tensor:
     Returns:
         (N,) in 0..1: of several equally hot pixels, the share that hits. So a map without any heat scores chance,
         which is the mean of `grown(masks, tolerance)`.
+
+    Raises:
+        ValueError: heat or masks of another shape or dtype.
     """
+    _check_maps_and_masks(heat, masks)
     hottest = heat == heat.amax(dim=(1, 2), keepdim=True)
     return (hottest & grown(masks, tolerance)).sum(dim=(1, 2)) / hottest.sum(dim=(1, 2))
 
@@ -112,5 +142,9 @@ def filled(masks: Tensor) -> Tensor:
 
 
 def energy_in_mask(heat: Tensor, masks: Tensor) -> Tensor:
-    """The share of all heat that lies on the object (Wang et al. 2020, arXiv:1910.01279): (N,), nan without heat."""
+    """The share of all heat that lies on the object (Wang et al. 2020, arXiv:1910.01279): (N,), nan without heat.
+
+    heat: (N, H, W), masks: (N, H, W) bool; a ValueError says so where they are not.
+    """
+    _check_maps_and_masks(heat, masks)
     return (heat * masks).sum(dim=(1, 2)) / heat.sum(dim=(1, 2))

@@ -35,12 +35,17 @@ def gains_from_bf16(device: torch.device) -> bool:
     """Whether bf16 autocast is faster than fp32 there; on a CPU without units for it, it is 20 times slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and (has_amx() or getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+    return device.type == "cpu" and (has_amx() or _cpu_has("_is_avx512_bf16_supported"))
 
 
 def has_amx() -> bool:
     """Whether the CPU has units for whole matrix products (Intel's AMX)."""
-    return getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    return _cpu_has("_is_amx_tile_supported")
+
+
+def _cpu_has(question: str) -> bool:
+    """The answer of torch.cpu, whose questions are private; False from a torch that does not know this one."""
+    return hasattr(torch.cpu, question) and getattr(torch.cpu, question)()
 
 
 def memory_format(device: torch.device, autocast: bool) -> torch.memory_format:

@@ -6,6 +6,7 @@
 """
 
 from lab1.data.images import ImageSet
-from lab1.data.sources import DataError, Dataset, load
+from lab1.data.snapshots import DataError
+from lab1.data.sources import Dataset, load
 
 __all__ = ["DataError", "Dataset", "ImageSet", "load"]

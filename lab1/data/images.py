@@ -1,5 +1,6 @@
 """A set of labelled images: one uint8 tensor, from which batches are taken, augmented and normalised."""
 
+import copy
 import zlib
 from collections.abc import Iterator
 
@@ -71,8 +72,11 @@ class ImageSet(torch.utils.data.Dataset):
         """The same images on another device; augmentation and normalisation then run there."""
         if self.labels.device == torch.device(device):
             return self
-        moved = object.__new__(ImageSet)
-        moved.__dict__ = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.__dict__.items()}
+        moved = copy.copy(self)
+        moved.labels = self.labels.to(device)
+        moved.masks = None if self.masks is None else self.masks.to(device)
+        moved._pixels = self._pixels.to(device)
+        moved._shift, moved._scale = self._shift.to(device), self._scale.to(device)
         return moved
 
     def batch(self, indices, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,8 @@ class ResNet18FCN(ResNet18):
     has stride 8. Their backbone goes down to stride 32, so theirs has three score layers; here it has one.
 
     (N, in_channels, H, W) float -> logits (N, num_classes, H, W), for H and W from 8 up. Taught in Exercise 2.2.
+    torch.jit.trace makes a module for images of all these sizes, torch.export one for images of its example's size
+    alone; torch.export with dynamic height and width, torch.jit.script and torch.fx refuse the network.
 
     Args:
         num_classes: the background included.

@@ -23,19 +23,19 @@ from lab1.basics.device import has_amx
 OUTPUT, INPUT_GRADIENT, KERNEL_GRADIENT = "output", "input gradient", "kernel gradient"
 
 
-def faster_as_products(dtype: torch.dtype, kernel_size: int, stride: int, width: int) -> set[str]:
+def faster_as_products(dtype: torch.dtype, kernel_size: int, stride: int, width: int, num_images: int) -> set[str]:
     """The passes of a convolution with that output width that are matrix products.
 
-    Found by timing each pass: without AMX, oneDNN's kernel gradient is quicker at width 8, unless strided.
-    A strided 1x1 convolution, a projection, is one in any case: it only looks at every other pixel, and oneDNN has
-    computed wrong kernel gradients for it when there are few channels (oneDNN issue 6035).
+    Found by timing each pass. At width 8 the patches of more than 16 images leave the cache, and the kernel gradient of
+    oneDNN is quicker, unless strided; without AMX it always is. The kernel gradient of a strided 1x1 convolution, a
+    projection, is a product in any case: oneDNN has computed wrong ones with few channels (oneDNN issue 6035).
     """
     if kernel_size == 1 and stride > 1:
-        return {OUTPUT, INPUT_GRADIENT, KERNEL_GRADIENT}
+        return {KERNEL_GRADIENT}
     if dtype != torch.bfloat16 or width > 8:
         return set()
     if width > 4:
-        return {KERNEL_GRADIENT} if has_amx() or stride > 1 else set()
+        return {KERNEL_GRADIENT} if stride > 1 or (has_amx() and num_images <= 16) else set()
     return {OUTPUT, KERNEL_GRADIENT} | ({INPUT_GRADIENT} if stride == 1 else set())
 
 
@@ -56,7 +56,7 @@ def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)
     if input.ndim == 4 and None not in (size, stride_, padding_) and dilation_ == groups == 1:
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
         width = (input.shape[3] + 2 * padding_ - size) // stride_ + 1
-        if products := faster_as_products(dtype, size, stride_, width):
+        if products := faster_as_products(dtype, size, stride_, width, len(input)):
             out = Convolution.apply(input.to(dtype), weight.to(dtype), stride_, padding_, products)
             return out if bias is None else out + bias.to(dtype)[:, None, None]
     return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
@@ -78,8 +78,9 @@ class Convolution(torch.autograd.Function):
     def forward(ctx, x: Tensor, kernels: Tensor, stride: int, padding: int, products: set[str]) -> Tensor:
         ctx.save_for_backward(x, kernels)
         ctx.stride, ctx.padding, ctx.products = stride, padding, products
-        convolve = _convolve if OUTPUT in products else F.conv2d
-        return convolve(x, kernels, stride=stride, padding=padding)
+        if OUTPUT not in products:
+            return F.conv2d(x, kernels, stride=stride, padding=padding)
+        return _convolve(x, kernels.permute(2, 3, 1, 0).flatten(0, 2), kernels.shape[2], stride, padding)
 
     @staticmethod
     @once_differentiable
@@ -89,8 +90,9 @@ class Convolution(torch.autograd.Function):
         found = {}
         if KERNEL_GRADIENT in wanted & ctx.products:
             found[KERNEL_GRADIENT] = _kernel_gradient(x, gradient, kernels.shape, stride, padding)
-        if INPUT_GRADIENT in wanted & ctx.products:
-            found[INPUT_GRADIENT] = _input_gradient(gradient, kernels, x.shape, stride, padding)
+        if INPUT_GRADIENT in wanted & ctx.products:  # of stride 1: otherwise it would take more than one product
+            turned = kernels.permute(2, 3, 0, 1).flatten(0, 1).flip(0).flatten(0, 1)  # (kkK, C)
+            found[INPUT_GRADIENT] = _convolve(gradient, turned, kernels.shape[2], 1, kernels.shape[2] - 1 - padding)
         if rest := wanted - ctx.products:
             how = (None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
             mask = [INPUT_GRADIENT in rest, KERNEL_GRADIENT in rest, False]
@@ -108,11 +110,11 @@ def _patches(x: Tensor, size: int, stride: int, padding: int) -> Tensor:
     return x.as_strided(shape, (image, stride * row, stride * pixel, row, pixel, channel))
 
 
-def _convolve(x: Tensor, kernels: Tensor, stride: int, padding: int) -> Tensor:
-    num_kernels, _, size, _ = kernels.shape
+def _convolve(x: Tensor, kernels: Tensor, size: int, stride: int, padding: int) -> Tensor:
+    """With kernels (kkC, K), as in the formula above."""
     patches = _patches(x, size, stride, padding)
-    out = patches.flatten(3).flatten(0, 2) @ kernels.permute(2, 3, 1, 0).reshape(-1, num_kernels)
-    return out.view(*patches.shape[:3], num_kernels).permute(0, 3, 1, 2)
+    out = patches.flatten(3).flatten(0, 2) @ kernels
+    return out.unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)
 
 
 def _kernel_gradient(x: Tensor, gradient: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:
@@ -120,14 +122,3 @@ def _kernel_gradient(x: Tensor, gradient: Tensor, shape: torch.Size, stride: int
     patches = _patches(x, size, stride, padding).flatten(3).flatten(0, 2)  # (P, kkC)
     gradient = gradient.permute(0, 2, 3, 1).reshape(-1, num_kernels)  # (P, K)
     return (gradient.T @ patches).view(num_kernels, size, size, channels).permute(0, 3, 1, 2)
-
-
-def _input_gradient(gradient: Tensor, kernels: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:
-    size = kernels.shape[2]
-    if stride == 1:
-        return _convolve(gradient, kernels.flip(2, 3).transpose(0, 1), 1, size - 1 - padding)
-    assert size == 1, "with a larger kernel, the strided patches of a pixel take more than one product"
-    n, channels, height, width = shape
-    out = gradient.new_zeros(n, height + 2 * padding, width + 2 * padding, channels).permute(0, 3, 1, 2)
-    out[:, :, ::stride, ::stride] = _convolve(gradient, kernels.transpose(0, 1), 1, 0)
-    return F.pad(out, [-padding] * 4)
