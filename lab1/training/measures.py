@@ -32,10 +32,14 @@ class RunningMean:
                 f"loss_function returned {tuple(loss.shape)} numbers: it must return the batch's mean loss"
             )
         classes = self._classes(logits, targets)
-        counted = (classes >= 0) & (classes < logits.shape[1]) & (classes != self._ignored)
+        counted = (classes >= 0) & (classes < logits.shape[1])
+        right = logits.detach().argmax(1) == classes
+        if 0 <= self._ignored < logits.shape[1]:  # otherwise it is no class anyway
+            counted = counted & (classes != self._ignored)
+            right = right & counted
         self.num_examples += len(targets)
         self._loss = self._loss + loss.detach() * len(targets)
-        self._correct = self._correct + (counted & (logits.detach().argmax(1) == classes)).sum()
+        self._correct = self._correct + right.sum()
         self._counted = self._counted + counted.sum()
         self._finite_steps = self._finite_steps + torch.isfinite(self._loss)  # once nan, the sum stays it
 
