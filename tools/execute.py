@@ -139,6 +139,9 @@ def tidy(content) -> None:
     for cell in content.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):  # an explorer's: the picture stays
+                    output.data.pop(WIDGET, None)
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
 
 

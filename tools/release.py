@@ -16,14 +16,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 STUDENTS = re.compile(
-    r"Lab1-CNNs\.ipynb|lab1/.*|tests/(conftest|test_\w+)\.py|tools/execute\.py|docs/(install|weights-and-biases)\.md"
+    r"Lab1-CNNs\.ipynb|lab1/.*|tests/(conftest|test_\w+|data/\w+)\.py|tools/execute\.py"
+    r"|docs/(install|weights-and-biases)\.md"
     r"|model_states/README\.md|requirements\.txt|constraints\.txt|pyproject\.toml|conftest\.py|Makefile|LICENSE"
-    r"|\.gitignore|\.vscode/.*|\.devcontainer/.*|Dockerfile|sweep\.yaml"
+    r"|\.gitignore|\.vscode/.*|\.devcontainer/.*|Dockerfile|\.dockerignore|sweep\.yaml"
 )
 WORKED = re.compile(r"Lab1-CNNs-.*\.ipynb|images/.*")
 README = "tools/students.md"  # becomes the students' README.md, which has no results
 # a test that names what students do not get is not for them
-FOR_MAINTAINERS = re.compile(r"model_answers|solutions|benchmarks|lab1\.grade|Exercise|README|docs/|tools/(?!execute)")
+FOR_MAINTAINERS = re.compile(
+    r"model_answers|solutions|test_browser|benchmarks|lab1\.grade|grading|Exercise|README|docs/|\.github|tools/(?!execute)"
+)
 
 
 def tracked() -> list[str]:
@@ -41,7 +44,7 @@ def students(with_worked: bool) -> dict[str, Path]:
     chosen = {"README.md": ROOT / README}
     for name in tracked():
         path = ROOT / name
-        if name.startswith("tests/test_") and FOR_MAINTAINERS.search(path.read_text(encoding="utf-8")):
+        if name.startswith("tests/") and FOR_MAINTAINERS.search(path.read_text(encoding="utf-8")):
             continue
         if STUDENTS.fullmatch(name) or (with_worked and WORKED.fullmatch(name)):
             chosen[name] = path
