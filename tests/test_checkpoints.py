@@ -2,6 +2,7 @@ import copy
 import os
 import pickle
 import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -134,3 +135,16 @@ def test_fingerprint_is_of_the_state():
     with torch.no_grad():
         model.stem[1].running_mean[0] += 1e-6
     assert checkpoints.fingerprint(model) != first
+
+
+def test_what_killed_processes_left_is_swept_and_what_living_ones_write_stays(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f"a.pt.{dead.pid}.tmp", f"a.pt.{os.getppid()}.tmp", f"b.pt.{dead.pid}.tmp", "a.pt.mine.tmp", "a.pt.99.txt"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
+    checkpoints.check_writable(tmp_path / "a.pt")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names[1:])
+    (tmp_path / names[0]).write_bytes(b"half")
+    checkpoints.save(tmp_path / "a.pt", CONTENT)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a.pt", *names[1:]])

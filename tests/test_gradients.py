@@ -203,3 +203,73 @@ def test_smoothness():
     steps = 10.0 ** np.array([[0.0], [1.0], [0.0], [1.0], [0.0]])  # changes of +1, -1, +1, -1
     assert smoothness(steps) == pytest.approx((0.0, 1.0))
     assert np.isnan(smoothness(np.ones((1, 4)))[1])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_step_that_a_grad_scaler_skips_is_nan(fused, value):
+    """Without `fused` the scaler does not call the optimizer at all: then there is no step to record."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    optimizer = torch.optim.Adam(model.parameters(), fused=fused)
+    logger = GradNormLogger(model, optimizer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for factor in (1.0, value, 1.0):
+        before = copy.deepcopy(model.state_dict())
+        optimizer.zero_grad()
+        scaler.scale((factor * model(torch.ones(4, 3))).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        if factor != 1:
+            torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    rows = np.isnan(logger.to_numpy()).all(axis=1).tolist()
+    assert rows == ([False, True, False] if fused else [False, False])
+    assert np.isfinite(logger.to_numpy()[[0, -1]]).all() and np.isfinite(logger.weight_norms()).all()
+
+
+def test_scaled_gradients_that_were_unscaled_and_clipped_before(model):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, fused=True)
+    logger = GradNormLogger(model, optimizer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(F.cross_entropy(model(torch.randn(8, 3, 8, 8)), torch.randint(10, (8,)))).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+    expected = by_hand(model)
+    scaler.step(optimizer)
+    np.testing.assert_allclose(logger.to_numpy()[0], expected, rtol=1e-4)
+
+
+def test_replaced_head_that_the_optimizer_does_not_hold_is_remarked(model, capsys):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.fc = nn.Linear(8, 10)
+    logger = GradNormLogger(model, optimizer)
+    for seed in range(3):
+        backward(model, seed)
+        optimizer.step()
+        logger.end_epoch()
+    assert capsys.readouterr().out == "the optimizer does not hold fc: no step changes them\n"
+    assert np.isfinite(logger.to_numpy()).all()
+
+
+@pytest.mark.parametrize("steps_before", [0, 3])
+def test_layer_that_is_added_or_replaced_later_is_remarked_once(model, capsys, steps_before):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    logger = GradNormLogger(model, optimizer)
+    for seed in range(steps_before):
+        backward(model, seed)
+        optimizer.step()
+    assert capsys.readouterr().out == ""
+    model.fc = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 10))
+    optimizer.add_param_group({"params": model.fc.parameters()})
+    for seed in range(2):
+        backward(model, seed)
+        optimizer.step()
+        logger.end_epoch()
+        logger.to_numpy()
+    said = capsys.readouterr().out
+    assert said.startswith("fc.0.weight, fc.1.weight: new in the model, not recorded") and said.count("\n") == 1
+
+
+def test_frozen_weights_are_not_remarked(model, capsys):
+    model.stem.requires_grad_(False)
+    GradNormLogger(model, torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1))
+    assert capsys.readouterr().out == ""

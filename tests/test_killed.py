@@ -61,3 +61,19 @@ def test_killed_at_random_moments(tmp_path):
         assert torch.equal(killed["model"][name], expected), name
     assert killed["history"]["train/loss"] == whole["history"]["train/loss"]
     assert torch.equal(killed["history"]["grad_norm"], whole["history"]["grad_norm"])
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_killed_while_writing(tmp_path):
+    """The next run sweeps the half-written file, before it trains."""
+    script = """
+import os, signal, sys, torch
+from lab1 import checkpoints
+torch.save = lambda content, file: (file.write(b"half"), file.flush(), os.kill(os.getpid(), signal.SIGKILL))
+checkpoints.save(sys.argv[1], {})
+"""
+    subprocess.run([sys.executable, "-c", script, tmp_path / "a.pt"], check=False)
+    assert [p.suffix for p in tmp_path.iterdir()] == [".tmp"]
+    checkpoints.check_writable(tmp_path / "a.pt")
+    assert list(tmp_path.iterdir()) == []

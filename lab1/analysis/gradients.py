@@ -139,7 +139,7 @@ class GradNormLogger:
         new = [name for name, p in weight_parameters(self._model).items() if id(p) not in known]
         if new and not self._has_remarked:
             self._has_remarked = True
-            print(f"{', '.join(new)}: new in the model, not recorded: make optimizer and GradNormLogger after its last change")
+            print(f"{', '.join(new)}: new in the model, not recorded: make optimizer and logger after its last change")
 
     def end_epoch(self) -> None:
         """Mark the end of an epoch after the steps recorded so far."""

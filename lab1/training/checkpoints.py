@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lab1.basics.files import atomic
+from lab1.basics.files import atomic, sweep
 
 _MARK = "lab1 checkpoint, version 1"
 
@@ -57,12 +57,15 @@ def load(path: str | Path) -> dict:
 
 
 def check_writable(path: str | Path) -> None:
-    """Raise CheckpointError unless a checkpoint could be written at `path`: before an hour of training, not after."""
+    """Raise CheckpointError unless a checkpoint could be written at `path`: before an hour of training, not after.
+
+    What a killed process left half written beside it is removed.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
-            pass
+            sweep(path)
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {path}: {_reason(error)}") from error
     if path.is_dir():

@@ -21,12 +21,12 @@ LIBRARIES = {"torch", "numpy", "builtins", *sys.stdlib_module_names}
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, np.generic)
 
 
-def description(model: nn.Module, loss_function) -> dict[str, str | None]:
+def description(model: nn.Module, loss_function, schedule) -> dict[str, str | None]:
     """What there is to compare, each by its name for a reader; None for code whose source is not at hand.
 
     "class Net": a hash of every class of the model's modules and of their bases, PyTorch's excepted. "layer conv1": the
-    kind of every module, with its settings if it is PyTorch's. "loss_function": its name, with a hash of its code and
-    the plain values and tensors that it was made with.
+    kind of every module, with its settings if it is PyTorch's. "loss_function" and "schedule": the name, with a hash of
+    the code and the plain values and tensors that it was made with.
     """
     classes = {cls for module in model.modules() for cls in _own_classes(type(module))}
     found = {}
@@ -35,7 +35,9 @@ def description(model: nn.Module, loss_function) -> dict[str, str | None]:
     for name, module in model.named_modules():
         settings = module.extra_repr() if _is_from_library(type(module)) else ""
         found[f"layer {name}" if name else "network"] = f"{type(module).__name__}({settings})"
-    return found | {"loss_function": _or_none(_describe, loss_function)}
+    for what, function in (("loss_function", loss_function), ("schedule", schedule)):
+        found[what] = _or_none(_describe, function)
+    return found
 
 
 def differences(stored: dict[str, str | None], now: dict[str, str | None]) -> list[str]:
@@ -79,8 +81,8 @@ def _class_text(cls: type, seen: set[int]) -> str:
         if isinstance(member, property | functools.cached_property):
             parts = [getattr(member, part, None) for part in ("fget", "fset", "func")]
         elif isinstance(member, types.FunctionType):
-            is_generated = member.__code__.co_filename == "<string>" or member.__name__.startswith("__annotate")
-            parts = [] if is_generated else [member]
+            from_dataclass = hasattr(cls, "__dataclass_fields__") and member.__code__.co_filename == "<string>"
+            parts = [] if from_dataclass or name.startswith("__annotate") else [member]
         else:
             parts = [] if name.startswith("__") else [member]
         lines += [f"{name}: {_describe(part, seen)}" for part in parts if part is not None]

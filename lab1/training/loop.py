@@ -60,13 +60,17 @@ def fit(
         train, val: ImageSets; or iterables of batches, which then decide about batch size and order themselves.
         lr: the highest learning rate of the schedule; `lr`, `momentum` and `weight_decay` are for the default
             optimizer and unused with one of your own.
-        optimizer: another optimizer over model.parameters(); the schedule then peaks at its own learning rate.
-        schedule: False keeps the learning rate as it is; a function such as `steps` gives another schedule.
-        loss_function: (logits, targets) to the mean loss of a batch.
+        optimizer: another optimizer over model.parameters(), or over some of them: those that it leaves out are told.
+            The schedule then peaks at its own learning rate.
+        schedule: False keeps the learning rate as it is; a function such as `steps` gives another schedule, which is
+            stepped after every batch.
+        loss_function: (logits, targets) to the mean loss of a batch. Targets that it ignores (`ignore_index`) do not
+            count in the accuracy.
         record_gradients: keep the gradient norm of every weight at every step in the history (see GradNormLogger).
         autocast: compute in bf16; by default where that is faster.
         checkpoint: where to keep the run, written after every epoch. A finished run with the same configuration is
-            loaded instead of trained again, an unfinished one continues.
+            loaded instead of trained again, an unfinished one continues. The configuration covers the code of the
+            model's classes and of the loss function.
         config: plain values that tell this run from others with the same kind of model, such as {"skip": True}.
         notes: plain values that the checkpoint keeps beside the configuration and never compares, such as
             {"run_id": "..."}. A loaded or continued run keeps the notes that it was begun with.
@@ -79,13 +83,18 @@ def fit(
         record_gradients the tensors "grad_norm" and "weight_norm" (steps, layers), and "layers" and "epoch_ends".
         "interrupted" is true if an interrupt (the stop button, Ctrl-C) ended training early; model and history are
         then as they were after the last finished epoch. The model is left in eval mode with the weights of the last
-        epoch; the checkpoint keeps those and, as "best", the ones of the highest validation accuracy.
+        epoch; the checkpoint keeps those and, as "best", the ones of the highest validation accuracy; weights of an
+        epoch with a nan or infinite loss, which is told once, never are the best.
 
     Raises:
-        ValueError: sizes out of range.
-        CheckpointError: a checkpoint that cannot be read or written, or was made with another configuration.
+        ValueError: sizes out of range; an optimizer that holds nothing to train or needs a closure, such as LBFGS;
+            ReduceLROnPlateau; targets for which accuracy has no meaning.
+        TypeError: data that can be gone through only once or have no length; a configuration that is not plain.
+        CheckpointError: a checkpoint that cannot be read or written, or was made with another configuration, other
+            code or another loss function.
     """
     # prepare: what can be refused is refused here
+    num_epochs, batch_size, seed = _plain(num_epochs), _plain(batch_size), _plain(seed)
     if num_epochs < 1 or batch_size < 1 or not 0 < lr < math.inf:
         raise ValueError(f"num_epochs={num_epochs} and batch_size={batch_size} must be at least 1, and lr={lr} above 0")
     num_steps = num_batches(train, batch_size, "train")  # of an epoch
@@ -109,17 +118,17 @@ def fit(
         "lr": _plain(group.get("lr")),
         "momentum": _plain(group.get("momentum")),
         "weight_decay": _plain(group.get("weight_decay")),
-        "num_epochs": _plain(num_epochs),
-        "batch_size": _plain(batch_size),
-        "seed": _plain(seed),
-        "schedule": getattr(schedule, "__name__", schedule),
+        "num_epochs": num_epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "schedule": schedule if schedule in (True, False, None) else getattr(schedule, "__name__", "a function"),
         "record_gradients": record_gradients,
     } | (config or {})
     scheduler = optimizers.scheduler_of(schedule, optimizer, num_epochs * num_steps)
 
     # resume
     run = Run(model, optimizer, scheduler, config, notes or {}, checkpoint, log)
-    run.resume(loss_function, retrain)
+    run.resume(loss_function, schedule, retrain)
     if checkpoint is not None:
         _remark_unknown(train=train, val=val)
     for epoch in range(run.num_finished):  # the record of a run is complete, whenever it was trained

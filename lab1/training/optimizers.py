@@ -19,12 +19,12 @@ def sgd(model: nn.Module, lr: float, momentum: float, weight_decay: float) -> to
     if not parameters:
         raise ValueError("the model has no trainable parameters: there is nothing to train")
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": float(weight_decay)},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     # fused: the update in one pass over the memory
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+    return torch.optim.SGD(groups, float(lr), float(momentum), nesterov=momentum > 0, fused=True)
 
 
 def check(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:

@@ -49,10 +49,10 @@ class Run:
     def num_finished(self) -> int:
         return len(self.history["epoch"])
 
-    def resume(self, loss_function: Callable, retrain: bool) -> None:
+    def resume(self, loss_function: Callable, schedule: Callable | bool | None, retrain: bool) -> None:
         """Find out that a checkpoint can be written, and continue the run that is in it, unless `retrain`.
 
-        A checkpoint's configuration covers the code of the model and of the loss function, see `code.description`.
+        The configuration in a checkpoint covers code, see `code.description`.
 
         Raises:
             CheckpointError: it cannot be written or read, or holds another run.
@@ -62,7 +62,7 @@ class Run:
             checkpoints.check_plain(values, name)
         if self.path is not None:
             checkpoints.check_writable(self.path)
-            self.config["code"] = code.description(self.model, loss_function)
+            self.config["code"] = code.description(self.model, loss_function, schedule)
             checkpoints.check_plain(self._optimization(), "the state of optimizer and schedule")
             if self.path.exists() and not retrain:
                 self._load()
