@@ -91,8 +91,10 @@ class Convolution(torch.autograd.Function):
         if KERNEL_GRADIENT in wanted & ctx.products:
             found[KERNEL_GRADIENT] = _kernel_gradient(x, gradient, kernels.shape, stride, padding)
         if INPUT_GRADIENT in wanted & ctx.products:  # of stride 1: otherwise it would take more than one product
-            turned = kernels.permute(2, 3, 0, 1).flatten(0, 1).flip(0).flatten(0, 1)  # (kkK, C)
-            found[INPUT_GRADIENT] = _convolve(gradient, turned, kernels.shape[2], 1, kernels.shape[2] - 1 - padding)
+            size = kernels.shape[2]
+            backwards = torch.arange(size * size).flip(0)  # by 180 degrees
+            turned = kernels.permute(2, 3, 0, 1).flatten(0, 1).index_select(0, backwards)  # (kk, K, C)
+            found[INPUT_GRADIENT] = _convolve(gradient, turned.flatten(0, 1), size, 1, size - 1 - padding)
         if rest := wanted - ctx.products:
             how = (None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
             mask = [INPUT_GRADIENT in rest, KERNEL_GRADIENT in rest, False]
