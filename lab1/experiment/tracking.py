@@ -15,7 +15,6 @@ from lab1.experiment.memory import Memory, new_id, same_id
 from lab1.experiment.patience import within
 
 __all__ = ["Run", "new_id", "run"]
-
 PROJECT = "lab1-cnns"
 SECONDS = {"start": 20, "log": 20, "finish": 40}  # after which W&B is taken to hang; a `with` ends within a minute
 _BEST = {"val/accuracy": "max", "val/loss": "min", "train/accuracy": "max", "train/loss": "min"}
@@ -200,7 +199,6 @@ def _start(folder: Path, run_id: str | None, **options):
 
 
 def _describe(run, files: dict[str, Path]) -> None:
-    """Once for each run: what is drawn over what, which values are the best, which code ran."""
     import wandb
 
     run.define_metric("epoch")
