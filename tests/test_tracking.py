@@ -188,8 +188,8 @@ def test_nothing_of_the_computer_is_recorded(tmp_path):
     _, records = read_back(tmp_path)
     assert "environment" not in {record["type"] for record in records}
     text = json.dumps(records)
-    for word in (platform.node(), sys.executable, "git@", "https://github.com", "pytest", "a line that"):
-        assert word not in text.replace(str(tmp_path), "").replace("pytest-of", ""), word
+    for word in (f'"{platform.node()}"', sys.executable, "git@", "github.com", "bin/pytest", "a line that"):
+        assert word not in text, word
 
 
 def test_a_loaded_checkpoint_makes_no_second_run(tmp_path, capsys):

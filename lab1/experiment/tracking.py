@@ -15,7 +15,6 @@ from lab1.experiment.memory import Memory, new_id, same_id
 from lab1.experiment.patience import within
 
 __all__ = ["Run", "new_id", "run"]
-
 PROJECT = "lab1-cnns"
 SECONDS = {"start": 20, "log": 20, "finish": 40}  # after which W&B is taken to hang; a `with` ends within a minute
 _BEST = {"val/accuracy": "max", "val/loss": "min", "train/accuracy": "max", "train/loss": "min"}
@@ -31,9 +30,8 @@ class Run:
     def log(self, metrics: dict) -> None:
         """One epoch's numbers by name, with their "epoch": "train/loss", "val/accuracy", "grad_norm/<layer>", ...
 
-        Epochs that an earlier session logged to the same run are left out: a checkpoint's history, logged again when it
-        is loaded, makes no second curve. So are losses and accuracies that are not finite: W&B would keep a NaN as the
-        best value for good.
+        Epochs that an earlier session logged to this run are left out, so a loaded checkpoint makes no second curve. So
+        are losses and accuracies that are not finite: W&B would keep a NaN as the best value for good.
         """
         epoch = metrics.get("epoch")
 
@@ -106,15 +104,14 @@ class Run:
         self._try(send)
 
     def made_checkpoint(self, path: str | Path) -> None:
-        """Keep a checkpoint as a result of this run. Its bytes are sent, or stay where they are until `wandb sync`."""
+        """Keep a checkpoint as a result of this run; its bytes stay where they are until they are sent."""
         self._try(lambda: self._run.log_artifact(_artifact(Path(path).stem, "model", file=path)))
 
     def uses_checkpoint(self, path: str | Path) -> None:
         """Record in W&B's lineage that this run starts from a checkpoint."""
         self._try(lambda: self._use(_artifact(Path(path).stem, "model", file=path)))
 
-    def _use(self, artifact) -> None:
-        """What run.use_artifact does, which refuses to work offline."""
+    def _use(self, artifact) -> None:  # as run.use_artifact, which refuses to work offline
         self._run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
 
     def _try(self, action: Callable) -> None:
@@ -196,17 +193,21 @@ def _start(folder: Path, run_id: str | None, **options):
     except Exception as error:
         print(f"W&B: {error}; logging offline instead")
         run = _within("start", lambda: wandb.init(mode="offline", **options))
-    run.define_metric("epoch")
-    for prefix in ("train", "val", "grad_norm"):
-        run.define_metric(f"{prefix}/*", step_metric="epoch")
-    for metric, best in _BEST.items():
-        run.define_metric(metric, step_metric="epoch", summary=best)
-    code = wandb.Artifact("lab1-code", "code")
-    for file, path in source.copy(folder / "code").items():
-        code.add_file(str(path), file, policy="immutable", skip_cache=True)
-    run.log_artifact(code)
+    _within("start", lambda: _describe(run, source.copy(folder / "code")))
     print("W&B:", f"offline run in {os.path.relpath(Path(run.dir).parent)}" if run.offline else run.url)
     return run
+
+
+def _describe(run, files: dict[str, Path]) -> None:
+    import wandb
+
+    run.define_metric("epoch")
+    for name in ("train/*", "val/*", "grad_norm/*", *_BEST):
+        run.define_metric(name, step_metric="epoch", summary=_BEST.get(name))
+    code = wandb.Artifact("lab1-code", "code")
+    for file, path in files.items():
+        code.add_file(str(path), file, policy="immutable", skip_cache=True)
+    run.log_artifact(code)
 
 
 # nothing of the computer or its user is recorded: docs/weights-and-biases.md lists what is
@@ -232,7 +233,6 @@ def mode() -> str:
 
 
 def _artifact(name: str, kind: str, checksums: dict[str, int] | None = None, file: str | Path | None = None):
-    """CRC-32s by name, without the bytes behind them; or a file, which stays where it is."""
     import wandb
 
     artifact = wandb.Artifact(re.sub(r"[^A-Za-z0-9_.-]+", "-", name), kind)  # other characters are not allowed
@@ -244,7 +244,6 @@ def _artifact(name: str, kind: str, checksums: dict[str, int] | None = None, fil
 
 
 def _within(what: str, action: Callable):
-    """action(); after too many seconds W&B's process is ended, and the next run starts a new one."""
     import wandb
 
     return within(SECONDS[what], action, process="wandb-core", then=wandb.teardown)
