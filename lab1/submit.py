@@ -16,9 +16,9 @@ from pathlib import Path
 import nbclient
 import nbformat
 from nbformat import NotebookNode
-from tqdm import tqdm
 
 from lab1.basics.files import atomic
+from lab1.basics.progress import progress
 
 TO_FILL_IN = re.compile(r"\s*\*\*Your (prediction|report):\*\*\s*(?:\*[^*]*\*)?\s*")  # the whole cell, if nobody wrote
 FIGURE = re.compile(r"\bimages/[\w./-]+?\.(?:png|jpe?g|svg)\b")
@@ -101,7 +101,7 @@ def run(notebook: NotebookNode, folder: Path) -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell in code:
         cell.outputs, cell.execution_count = [], None
-    with tqdm(total=len(code), desc="running", unit="cell") as bar:
+    with progress(total=len(code), desc="running", unit="cell") as bar:
         client = nbclient.NotebookClient(
             notebook,
             timeout=None,

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
 
-from lab1.basics.announce import announce, bars_are_off
+from lab1.basics.announce import announce
 from lab1.basics.files import atomic
+from lab1.basics.progress import progress
 from lab1.data import snapshots
 from lab1.data.snapshots import DataError
 
@@ -171,7 +171,7 @@ def _download(url: str, path: Path) -> None:
     with urllib.request.urlopen(url, timeout=SILENCE) as response:
         size = int(response.headers["Content-Length"] or UNKNOWN_SIZE)
         options = {"total": size, "unit": "B", "unit_scale": True, "desc": path.name, "leave": False}
-        with tqdm(**options, disable=bars_are_off()) as bar, atomic(path) as file:
+        with progress(**options) as bar, atomic(path) as file:
             received, milestone, deadline = 0, 0, time.monotonic() + PATIENCE
             while chunk := response.read1(CHUNK):
                 file.write(chunk)

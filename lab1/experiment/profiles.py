@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from lab1.basics.device import default_device
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Profile:
     num_explained: int  # Exercise 2.3: validation images, and test images, whose heatmaps are measured
 
 
-HAS_GPU = torch.cuda.is_available()
+HAS_GPU = default_device().type == "cuda"
 PROFILES = {
     "smoke": Profile(
         name="smoke",
@@ -96,7 +96,7 @@ def current() -> Profile:
 
     Raises ValueError for a name that is not a profile.
     """
-    name = os.environ.get("LAB1_PROFILE") or ("full" if torch.cuda.is_available() else "cpu")
+    name = os.environ.get("LAB1_PROFILE") or ("full" if default_device().type == "cuda" else "cpu")
     if name not in PROFILES:
         raise ValueError(f"LAB1_PROFILE={name!r} is not a profile: choose one of {', '.join(PROFILES)}")
     return PROFILES[name]

@@ -51,7 +51,7 @@ def styled(plot):
 
 
 def sign(figure: Figure, source: str) -> Figure:
-    figure.get_layout_engine().set(rect=(0, 0.035, 1, 0.965))
+    figure.set_layout_engine("constrained", rect=(0, 0.035, 1, 0.965))
     figure.text(0.995, 0.008, source, ha="right", va="bottom", fontsize=8, color=GREY)
     return figure
 

@@ -64,8 +64,9 @@ def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)
 
 def _one_number(value) -> int | None:
     """The number of which a size, stride, padding or dilation consists; None where it has no such number."""
-    values = {value} if isinstance(value, int | str) else set(value)
-    return values.pop() if len(values) == 1 and all(isinstance(v, int) for v in values) else None
+    values = [value] if isinstance(value, int | str) else list(value)
+    number = values[0]
+    return number if isinstance(number, int) and values == [number] * len(values) else None
 
 
 class Convolution(torch.autograd.Function):

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm.auto import tqdm
 
 from lab1.analysis.gradients import GradNormLogger, remark_left_out
 from lab1.basics.announce import announce
 from lab1.basics.device import default_device, gains_from_bf16, memory_format
+from lab1.basics.progress import progress
 from lab1.data import ImageSet
 from lab1.training import distributed, optimizers
 from lab1.training.evaluation import Data, LossFunction, batches, check_batches, evaluate, fastest, num_batches
@@ -141,7 +141,7 @@ def fit(
         remark_left_out(model, optimizer)
     network = distributed.replicated(model, device)
     total, done = num_epochs * num_steps, run.num_finished * num_steps
-    bar = tqdm(total=total, initial=done, unit="step", leave=False, disable=not run.is_first)
+    bar = progress(total=total, initial=done, unit="step", leave=False, disable=not run.is_first)
     random_state = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
     closing = contextlib.closing(logger) if logger else contextlib.nullcontext()
     with bar, random_state, closing, run.interruptible(bar.write):
@@ -239,6 +239,6 @@ def expected_minutes(
     optimizer = optimizers.sgd(model, lr=0.1, momentum=0.9, weight_decay=5e-4)
     for _ in range(2):  # the first step sets things up and is not counted
         start = time.perf_counter()
-        _train_epoch(model, batch, optimizer, None, F.cross_entropy, autocast, tqdm(disable=True))
+        _train_epoch(model, batch, optimizer, None, F.cross_entropy, autocast, progress(disable=True))
         seconds = time.perf_counter() - start
     return runs * num_epochs * (len(train) + len(val) / 4) * seconds / len(batch[0][1]) / 60

@@ -1,0 +1,14 @@
+import pytest
+
+from lab1.basics.progress import progress
+
+
+@pytest.mark.parametrize(("value", "is_off"), [("1", True), ("true", True), ("0", False), ("", False)])
+def test_bars_obey_the_environment(monkeypatch, value, is_off):
+    monkeypatch.setenv("TQDM_DISABLE", value)
+    assert progress([1, 2]).disable == is_off
+
+
+def test_a_bar_that_is_switched_off_still_counts(monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert list(progress([1, 2])) == [1, 2]
