@@ -6,6 +6,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 DPI = 90
+COLUMNS = 4  # of controls
 
 
 def show(controls: dict, draw: Callable[..., bytes], alt: str) -> None:
@@ -32,8 +33,9 @@ def show(controls: dict, draw: Callable[..., bytes], alt: str) -> None:
 
         for control in controls.values():
             control.observe(redraw, "value")
-        row = widgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"})
-        panel = widgets.VBox([row, image])
+            control.layout.width = "auto"
+        grid = {"grid_template_columns": f"repeat({COLUMNS}, {100 // COLUMNS}%)"}
+        panel = widgets.VBox([widgets.GridBox(list(controls.values()), layout=grid), image])
         panel.add_class("lab1-explorer")
         bundle = panel._repr_mimebundle_() | bundle
     display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
