@@ -306,3 +306,14 @@ def test_expected_minutes_of_trainings_are_those_of_all_networks(monkeypatch, ca
     networks = (ResNet((1,), width=2) for _ in range(2))
     expect_training("all CNNs", networks, squares, num_epochs=5, batch_size=8, runs=3)
     assert capsys.readouterr().out == "expect 2.4 minutes for all CNNs\n"
+
+
+def test_lineage_names_the_networks_of_the_session(log, squares):
+    for name in ("first", "second"):
+        experiment.train(name, lambda: MLP([192, 4]), squares, group="g", num_epochs=1)
+    used = []
+    run = type("Run", (), {"uses_checkpoint": lambda self, path: used.append(path.name)})()
+    experiment.uses(run, "first")
+    assert len(used) == 1 and used[0].startswith("first-seed0-")
+    with pytest.raises(KeyError, match="third"):
+        experiment.uses(run, "third")

@@ -2,6 +2,6 @@
 
 from lab1.experiment.figures import keep, show, upload
 from lab1.experiment.minutes import expect, expect_training
-from lab1.experiment.run import train
+from lab1.experiment.run import train, uses
 
-__all__ = ["expect", "expect_training", "keep", "show", "train", "upload"]
+__all__ = ["expect", "expect_training", "keep", "show", "train", "upload", "uses"]

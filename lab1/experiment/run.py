@@ -15,6 +15,8 @@ from lab1.data import Dataset
 from lab1.experiment import profiles, tracking
 from lab1.training import checkpoints, distributed
 
+_files: dict[str, Path] = {}  # the networks of this session, by the names of their runs
+
 
 def train(
     name: str,
@@ -81,10 +83,27 @@ def train(
         run.summarise({f"last/{key}": values[-1] for key, values in history.items() if "/" in key})
         if path is not None:
             run.made_checkpoint(path)
+            _files[name] = path
     if one_line:
         loss, accuracy = history["train/loss"][-1], history["val/accuracy"][-1]
         print(f"{name:26} train loss {loss:.3f}, val accuracy {accuracy:.1%}{remark}")
     return model, history
+
+
+def uses(run: tracking.Run, *names: str) -> None:
+    """Record in W&B's lineage which networks of this session a run looks at: all whose names begin as one given does.
+
+    Raises:
+        KeyError: a name that no network of this session begins with.
+    """
+    for name in names:
+        files = [path for made, path in _files.items() if made.startswith(name)]
+        if not files:
+            raise KeyError(
+                f"no network that begins with {name!r} was trained or loaded: run the cells that do so first"
+            )
+        for path in files:
+            run.uses_checkpoint(path)
 
 
 def _file(name: str, data: Dataset) -> Path:
