@@ -6,7 +6,7 @@ import torch
 from matplotlib import colors, ticker
 from matplotlib.figure import Figure
 
-from lab1.plots.style import COLOURS, CYCLE, log_scale, sign, styled
+from lab1.plots.style import COLOURS, CYCLE, legend_above, log_scale, sign, styled
 
 Histories = dict[str, list[dict]]  # the name of a network -> the histories of its trainings, one a seed
 Studies = dict[str, dict[int, list[float]]]  # kind of network -> depth -> one number for each seed
@@ -31,7 +31,7 @@ def learning_curves(histories: Histories, source: str, labels=("cross-entropy", 
         axis.xaxis.set_major_locator(ticker.MaxNLocator(12, integer=True))
     log_scale(axes[0])
     axes[1].yaxis.set_major_formatter(ticker.PercentFormatter(1))
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
+    legend_above(figure, axes[0], ncols=2)
     return sign(figure, source)
 
 
@@ -84,5 +84,5 @@ def against_depth(panels: dict[str, Studies], source: str) -> Figure:
             log_scale(axis)
         else:
             axis.yaxis.set_major_formatter(ticker.PercentFormatter(1))
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=len(kinds), fontsize=9)
+    legend_above(figure, axes[0, 0])
     return sign(figure, f"{source}; lines: mean, bands: all seeds")

@@ -144,7 +144,8 @@ def detections(canvases: list[tuple[torch.Tensor, torch.Tensor, Boxes, Boxes]], 
             style = {"fontsize": 8, "color": "white", "ha": "left", "va": "bottom", "clip_on": True}
             top.text(box[0] - 0.5, box[1] - 0.5, str(label), bbox={"color": LABEL_COLOURS(label), "pad": 1}, **style)
         top.set_title(f"{_times(image.shape)}: {len(found.labels)} found, {len(true.labels)} there", fontsize=11)
-        bare(top), bare(bottom)
+        bare(top)
+        bare(bottom)
     return sign(figure, source)
 
 
