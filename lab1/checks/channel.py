@@ -127,11 +127,10 @@ def _value(plain: Any, blobs: _Blobs) -> Any:
 
 
 class Pipe:
-    """Messages over two file descriptors, for at most that many seconds (None: for ever)."""
+    """Messages over two file descriptors. It waits for the other side for at most that many seconds in all."""
 
     def __init__(self, read: int, write: int, seconds: float | None = None):
-        self._read, self._write = read, write
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._read, self._write, self._left = read, write, seconds
         os.set_blocking(write, False)
 
     def send(self, message: bytes) -> None:
@@ -165,8 +164,11 @@ class Pipe:
         return b"".join(parts)
 
     def _wait(self, read: list[int], write: list[int]) -> None:
-        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-        if not any(select.select(read, write, [], left)):
+        start = time.monotonic()
+        is_ready = any(select.select(read, write, [], self._left))
+        if self._left is not None:
+            self._left = max(0.0, self._left - (time.monotonic() - start))
+        if not is_ready:
             raise Ended("too slow")
 
 
@@ -174,8 +176,7 @@ class Queues:
     """Messages between two threads. `ends` gives both ends."""
 
     def __init__(self, inbox: queue.Queue, outbox: queue.Queue, seconds: float | None = None):
-        self._inbox, self._outbox = inbox, outbox
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._inbox, self._outbox, self._left = inbox, outbox, seconds
 
     @classmethod
     def ends(cls, seconds: float) -> tuple["Queues", "Queues"]:
@@ -187,11 +188,13 @@ class Queues:
 
     def receive(self) -> bytes:
         """Raises Ended. None in the queue means that the other side has ended."""
-        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        start = time.monotonic()
         try:
-            message = self._inbox.get(timeout=left)
+            message = self._inbox.get(timeout=self._left)
         except queue.Empty:
             raise Ended("too slow") from None
+        if self._left is not None:
+            self._left = max(0.0, self._left - (time.monotonic() - start))
         if message is None:
             raise Ended("gone")
         return message

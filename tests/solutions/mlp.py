@@ -352,7 +352,7 @@ class Squeezes(Modules):
         return self.net[1:](x.squeeze().flatten(1))
 
 
-@wrong(checks.mlp, "No single mistake", "MLP([784, 3, 4, 5])")
+@wrong(checks.mlp, "No single mistake", "MLP([784, 3, 6, 9])")
 class TwoMistakes(ListOfLayers):
     """No ReLU after the first layer, a softmax at the end."""
 
