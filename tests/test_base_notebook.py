@@ -140,20 +140,24 @@ def pasted(notebook):
     return notebook
 
 
-def test_solvable(tmp_path):
-    """With the model answers every cell runs, all checks pass, no cell waits for a task, and every snippet runs."""
-    notebook = pasted(solved(NOTEBOOK))
-    environment = os.environ | {"LAB1_OUTPUT": str(tmp_path), "LAB1_PROFILE": "smoke"}
+def run(notebook, folder):
+    """Its cells by id, executed with the smallest budget and results below the folder."""
+    environment = os.environ | {"LAB1_OUTPUT": str(folder), "LAB1_PROFILE": "smoke"}
     client = nbclient.NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": ROOT}}
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": ROOT}}
     )
     client.execute(env=environment)
-    cells = {cell.id: cell for cell in notebook.cells}
+    return {cell.id: cell for cell in notebook.cells}
+
+
+def test_solvable(tmp_path):
+    """With the model answers every cell runs, all checks pass, and no cell waits for a task."""
+    cells = run(solved(NOTEBOOK), tmp_path)
     for task, check in (case.values for case in TASKS):
         points = len(check.claims)
         first_line = f"Task {check.task}, {check.name}: passed, {points} of {points} points\n"
         assert printed(cells[f"{task}-check"]).startswith(first_line), printed(cells[f"{task}-check"])
-    text = "".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
+    text = "".join(printed(cell) for cell in cells.values() if cell.cell_type == "code")
     assert "This cell needs task" not in text
     assert cells["scorecard"].outputs[0].data["text/plain"].count("passed") == 12
     assert "returns its input: True, returns zeros: False" in printed(cells["ex12-zero-run"])
@@ -162,10 +166,36 @@ def test_solvable(tmp_path):
     assert "20 layers, skip=False: 269,722 parameters" in printed(cells["ex12-count"])
     assert "the classifier says: True" in printed(cells["ex22-surgery-run"])
     assert "the same: True" in printed(cells["ex23-cam-run"])
+
+
+def test_snippets_run_as_printed(tmp_path):
+    """Pasted in order into the cells for experiments; each figure is shown once, with its text, and kept."""
+    cells = run(pasted(solved(NOTEBOOK)), tmp_path)
     figures = {path.stem for path in (tmp_path / "student-images").iterdir()}
     wanted = {"mlp_curves", "mlp_depth", "cnn_depth", "loss_skip_connection", "result-exercise2", "result-exercise3"}
     assert wanted | {"fcn_model", "grads_skip_connections_epoch0", "grads_no_skip_connections_epoch10"} <= figures
-    for cell in notebook.cells:
+    shown = 0
+    for cell in cells.values():
         if cell.id.endswith("-yours"):
-            assert sum(len(printed(c).splitlines()) for c in [cell]) <= 60, "a wall of output"
-            assert all("alt" in o.metadata["image/png"] for o in cell.outputs if "image/png" in o.get("data", {}))
+            assert len(printed(cell).splitlines()) <= 60, "a wall of output"
+            pictures = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+            assert all(output.metadata["image/png"]["alt"] for output in pictures)
+            shown += len(pictures)
+    assert shown == len(figures)
+
+
+def test_a_cell_in_the_middle_says_what_it_needs(tmp_path):
+    """After a restart only the set-up has run."""
+    notebook = nbformat.from_dict(NOTEBOOK)
+    notebook.cells = [cell for cell in notebook.cells if cell.id.startswith("setup-") or cell.id == "ex21-first-run"]
+    cells = run(notebook, tmp_path)
+    assert printed(cells["ex21-first-run"]).startswith("This cell needs task 5 and task 6: ")
+
+
+def test_a_changed_budget_is_noticed(tmp_path):
+    notebook = solved(NOTEBOOK)
+    kept = ("setup-", "task-01-stub", "task-01-check", "ex11-loss-run")
+    notebook.cells = [cell for cell in notebook.cells if cell.id.startswith(kept)]
+    notebook.cells[-1].source = 'os.environ["LAB1_PROFILE"] = "cpu"\n' + notebook.cells[-1].source
+    text = printed(run(notebook, tmp_path)["ex11-loss-run"])
+    assert text == "The budget is now 'cpu', but the data are those of 'smoke': run all cells.\n"
