@@ -192,6 +192,18 @@ def test_a_cell_in_the_middle_says_what_it_needs(tmp_path):
     assert printed(cells["ex21-first-run"]).startswith("This cell needs task 5 and task 6: ")
 
 
+def test_an_error_is_told_with_its_cell(tmp_path):
+    notebook = solved(NOTEBOOK)
+    kept = ("setup-", "task-11-stub", "task-11-check")
+    notebook.cells = [cell for cell in notebook.cells if cell.id.startswith(kept)]
+    stub, check = notebook.cells[-2:]
+    stub.source = stub.source.replace("ious = []", "ious = [].pop()")
+    run(notebook, tmp_path)
+    assert f"IndexError: pop from empty list (in cell In[{stub.execution_count}], line 2: ious = [].pop())" in printed(
+        check
+    )
+
+
 def test_a_changed_budget_is_noticed(tmp_path):
     notebook = solved(NOTEBOOK)
     kept = ("setup-", "task-01-stub", "task-01-check", "ex11-loss-run")

@@ -49,8 +49,18 @@ from lab1.checks._to_conv1x1 import to_conv1x1
 from lab1.checks._train_epoch import train_epoch
 
 CHECKS = (
-    *(mlp, train_epoch, evaluate, residual_block, cifar_resnet, gradient_norms),
-    *(label_map, to_conv1x1, fcn_head, paste_digits, mean_iou, grad_cam),
+    mlp,
+    train_epoch,
+    evaluate,
+    residual_block,
+    cifar_resnet,
+    gradient_norms,
+    label_map,
+    to_conv1x1,
+    fcn_head,
+    paste_digits,
+    mean_iou,
+    grad_cam,
 )
 
 

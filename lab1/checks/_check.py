@@ -19,8 +19,15 @@ SECONDS = 8.0  # for all claims of a check together; a right answer takes less t
 ROUNDS = 3  # draws that each claim has to hold for
 
 
-def _has_no(method: str) -> Callable[[Student, Draw], bool]:
-    return lambda student, draw: method not in student.begin()["names"]
+def _has_no(method: str) -> Callable[[Student, Draw], bool | str]:
+    """An experiment: whether the class has no such method, and if so the name that looks like it."""
+
+    def experiment(student: Student, draw: Draw) -> bool | str:
+        names = student.begin()["names"]
+        close = difflib.get_close_matches(method, names, 1, 0.7)
+        return method not in names and (f" It has one called {close[0]}." if close else True)
+
+    return experiment
 
 
 COMMON_CAUSES = (  # whatever the task
@@ -146,11 +153,14 @@ class Check:
         """An error in words: a mistake only where an experiment confirms it, otherwise at most a hint."""
         if error.unwritten:
             return Wrong(str(error), f"It needs {error.unwritten}, which is not written yet.")
-        causes = (*self.causes, *COMMON_CAUSES, *(() if error.line else (WRONG_ARGUMENTS,)))
-        causes = [cause for cause in causes if matches(cause, error)]
+        causes = [cause for cause in self.causes + COMMON_CAUSES if matches(cause, error)]
+        if not error.line and matches(WRONG_ARGUMENTS, error):
+            causes.append(WRONG_ARGUMENTS)
         for cause in causes:
-            if cause.experiment is None or _confirms(cause, student, draw):
-                return Wrong(str(error), cause.mistake + _misspelt(cause, student), cause.hint)
+            confirmed = cause.experiment is None or _confirms(cause, student, draw)
+            if confirmed:
+                more = confirmed if isinstance(confirmed, str) else ""
+                return Wrong(str(error), cause.mistake + more, cause.hint)
         return Wrong(str(error), hint=causes[0].hint if causes else "")
 
     def _summary(self, founds: list[Found], printed: str) -> Result:
@@ -171,19 +181,12 @@ class Check:
         return replace(result, text="\n".join([headline(result), *lines]))
 
 
-def _confirms(cause: Cause, student: Student, draw: Draw) -> bool:
+def _confirms(cause: Cause, student: Student, draw: Draw) -> bool | str:
     student.begin()
     try:
-        return bool(cause.experiment(student, draw))
+        return cause.experiment(student, draw)
     except (Raised, Wrong):
         return False
-
-
-def _misspelt(cause: Cause, student: Student) -> str:
-    """For a method that is missing: the name in the class that looks like it."""
-    method = cause.mistake.removesuffix(".").rpartition(" ")[2]
-    close = difflib.get_close_matches(method, student.begin()["names"], 1, 0.7) if "no method" in cause.mistake else []
-    return f" It has one called {close[0]}." if close else ""
 
 
 def _coloured(result: Result) -> str:

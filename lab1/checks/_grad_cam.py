@@ -227,8 +227,7 @@ def _expect_heat(student: Student, case: dict, stage: int, images, targets, *giv
     expected = [_heatmap(case, stage, images, targets, little) for little in LITTLE]
     seen = student.explain(case, stage, images, *given, training=training)
     heat = expect_tensor(seen["value"], expected[0].shape, torch.float32, "The heatmap", VALUES)
-    mistakes = lambda: _mistakes(case, stage, images, targets)  # noqa: E731
-    expect_same(heat, expected, mistakes, VALUES, "A pixel", 1e-3)
+    expect_same(heat, expected, lambda: _mistakes(case, stage, images, targets), VALUES, "A pixel", 1e-3)
     return seen
 
 

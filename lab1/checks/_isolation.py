@@ -90,11 +90,10 @@ def in_thread(answer: Any, seconds: float) -> Iterator[Queues]:
     ended = threading.Event()
 
     def target():
-        try:
+        with contextlib.suppress(Interrupted):
             serve(answer, theirs)
-        finally:
-            theirs.send(None)
-            ended.set()
+        theirs.send(None)
+        ended.set()
 
     thread = threading.Thread(target=target, daemon=True)  # a thread has a grad mode of its own
     streams = contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr)

@@ -34,13 +34,14 @@ class Raised(Exception):
 class Cause(NamedTuple):
     """What an error comes from, if the experiment with the student's code confirms it.
 
-    The pattern is looked for in the error's text, with the student's line behind it.
+    The pattern is looked for in the error's text, with the student's line after it. The experiment, with new inputs,
+    may return words to add to the mistake; without one the text itself says it.
     """
 
     pattern: str
     mistake: str
     hint: str = ""
-    experiment: Callable[["Student", Any], bool] | None = None  # with new inputs; None where the text itself says it
+    experiment: Callable[["Student", Any], bool | str] | None = None
 
 
 class Student:
