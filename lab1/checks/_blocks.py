@@ -19,6 +19,7 @@ VALUES = "Shapes agree, values do not"
 LAYERS = "Too few or too many layers"
 ALWAYS_SKIPS = "The shortcut is added where skip=False, too."
 BATCH = "In evaluation BatchNorm still uses the statistics of the batch."
+ACTIVATED = "There is a ReLU on the shortcut, which changes what is added."
 UNUSED = "These parameters are never used"
 CAUSES = (
     Cause(r"size of tensor|must match", "", SIZES, lambda student, draw: False),
@@ -101,9 +102,7 @@ BLOCK_MISTAKES: dict[str, Callable[[Block, Tensor | float], Tensor]] = {
     "There is a ReLU before the addition; the only ones belong between the convolutions and after the addition.": (
         lambda b, s: (b.branch().relu() + s).relu()
     ),
-    "There is a ReLU on the shortcut, which changes what is added.": (
-        lambda b, s: (b.branch() + torch.as_tensor(s).relu()).relu()
-    ),
+    ACTIVATED: (lambda b, s: (b.branch() + torch.as_tensor(s).relu()).relu()),
     "The ReLU after the addition is missing.": lambda b, s: b.branch() + s,
     "The shortcut is not added where skip=True, and the last ReLU is missing.": lambda b, s: b.branch(),
     "The ReLU between the two convolutions is missing.": lambda b, s: (b.branch(relu=same) + s).relu(),

@@ -16,6 +16,7 @@ from lab1.checks._values import Draw
 from lab1.checks.channel import Ended, Pipe, Queues
 
 SECONDS = 8.0  # for all claims of a check together; a right answer takes less than one
+UNKNOWN = " No single mistake that this check knows explains it: there may be two at once."
 ROUNDS = 3  # draws that each claim has to hold for
 
 
@@ -133,10 +134,12 @@ class Check:
         told = [m for m in dict.fromkeys(first.mistakes) if m and all(m in other.mistakes for other in others)]
         if len(told) > 1 and len(others) == 0:  # one failure is too little to tell them apart
             told = []
-        if not told:
-            smallest = self._once(claim, student, Draw(ROUNDS * seed, small=True), is_first)
-            first = smallest if isinstance(smallest, Wrong) else first
-        return Found("wrong", first.found, told[0] if told else "", first.hint)
+        if told:
+            return Found("wrong", first.found, told[0], first.hint)
+        smallest = self._once(claim, student, Draw(ROUNDS * seed, small=True), is_first)
+        shown = smallest if isinstance(smallest, Wrong) else first
+        more = UNKNOWN if any(failure.is_unknown for failure in failures) else ""
+        return Found("wrong", shown.found + more, "", shown.hint)
 
     def _once(self, claim: Callable, student: Student, draw: Draw, is_first: bool) -> Found | Wrong:
         try:

@@ -11,7 +11,6 @@ from torch import Tensor
 from lab1.checks._check import Check
 from lab1.checks._student import Cause, Student, Wrong
 from lab1.checks._values import (
-    NO_PARAMETERS,
     Draw,
     agree,
     expect_gradients,
@@ -19,6 +18,7 @@ from lab1.checks._values import (
     expect_same,
     expect_tensor,
     expect_unchanged,
+    no_parameters,
 )
 
 SIZE = "The output has the size of a feature map"
@@ -119,7 +119,11 @@ def _head(student: Student, draw: Draw, size: tuple[int, int] = (64, 80)) -> Hea
     expect_lasting(student, [features, size], f"FCNHead({in_channels}, {num_classes})", FUSED)
     student.mode(False)
     values = {}
-    for p in student.parameters():
+    parameters = student.parameters()
+    if not parameters:
+        mistake = no_parameters(student, features, size)
+        raise Wrong(f"FCNHead({in_channels}, {num_classes}) has no parameters.", mistake, FUSED)
+    for p in parameters:
         value = p["value"].detach()
         values[p["name"]] = draw.normal(*value.shape) * (value[0].numel() ** -0.5 if value.ndim > 1 else 1.0)
     student.load(values)
@@ -139,13 +143,11 @@ def _score_layers(parameters: dict[str, Tensor], in_channels: list[int], num_cla
         found = [m for p in matrices for m in (p, p.T) if m.shape == (num_classes, channels)]
         if not found:
             mistake = "A map has no score layer of its own."
-            if not shapes:
-                mistake = NO_PARAMETERS
-            elif any(shape[:2] == (num_classes, channels) for shape in shapes):
+            if any(shape[:2] == (num_classes, channels) for shape in shapes):
                 mistake = "The score layers have kernels larger than 1x1."
             elif any(sum(in_channels) in shape for shape in shapes):
                 mistake = "The maps are concatenated and scored together, instead of scored each and added."
-            text = f"FCNHead({in_channels}, {num_classes}) has the parameters {', '.join(map(str, shapes)) or 'none'}."
+            text = f"FCNHead({in_channels}, {num_classes}) has the parameters {', '.join(map(str, shapes))}."
             raise Wrong(text, mistake, FUSED)
         weights.append(found[0])
     return weights

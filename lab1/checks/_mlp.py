@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lab1.checks._check import Check
 from lab1.checks._student import Cause, Student, Wrong
-from lab1.checks._values import NO_PARAMETERS, Draw, agree, expect_gradients, expect_lasting, expect_same, expect_tensor
+from lab1.checks._values import Draw, agree, expect_gradients, expect_lasting, expect_same, expect_tensor, no_parameters
 
 SHAPES = "mat1 and mat2 shapes cannot be multiplied"
 VALUES = "Shapes agree, values do not"
@@ -38,7 +38,8 @@ def _takes_more_images(student: Student, draw: Draw) -> bool:
 
 
 def _takes_equal_widths(student: Student, draw: Draw) -> bool:
-    return _takes_widths(student, draw, [784, 6, 6, 6])
+    """Whether only different widths are a problem."""
+    return _takes_widths(student, draw, [784, 6, 6, 6]) and not _takes_widths(student, draw, [784, 7, 5, 6])
 
 
 mlp = Check(
@@ -46,6 +47,12 @@ mlp = Check(
     "MLP",
     hints=(SHAPES, VALUES, PARAMETERS),
     causes=(
+        Cause(
+            r"Error|StopIteration",
+            "Two widths are too few for it: then there is a single linear layer and no ReLU.",
+            PARAMETERS,
+            _takes_three_widths,
+        ),
         Cause(r"more than 1 value per channel", ALONE, VALUES, _takes_more_images),
         Cause(r"", "A batch of one image loses its batch dimension (squeeze).", SHAPES, _takes_more_images),
         Cause(r"mat1 and mat2|size of tensor", "The images are not flattened.", SHAPES, _takes_vectors),
@@ -54,12 +61,6 @@ mlp = Check(
             "Layers do not fit one another where the widths differ: what one gives, the next one takes.",
             SHAPES,
             _takes_equal_widths,
-        ),
-        Cause(
-            r"IndexError|UnboundLocalError|StopIteration|ValueError",
-            "Two widths are too few for it: then there is a single linear layer and no ReLU.",
-            PARAMETERS,
-            _takes_three_widths,
         ),
     ),
 )
@@ -104,7 +105,7 @@ def _expect_layers(student: Student, widths: list[int], draw: Draw) -> None:
         return
     layers = [_as_pair(matrix) for matrix in student.matrices()]
     if not count:
-        mistake = NO_PARAMETERS
+        mistake = no_parameters(student, draw.normal(2, 1, 28, 28))
     elif count == sum(a * b for a, b in pairs):
         mistake = "The layers have no biases."
     elif _is_fixed(student, len(layers)):

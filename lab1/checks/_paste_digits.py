@@ -84,23 +84,26 @@ def _added(case: Paste) -> Tensor:
     return canvas
 
 
-# Each experiment calls the student's code with arguments that undo one mistake, and expects the right canvas.
+# Each of these undoes one mistake: if the student's code pastes rightly what it is given then, that is the mistake.
+REPAIRS: dict[str, Callable[[Paste], Paste]] = {
+    "Top and left are mixed up.": lambda case: case._replace(positions=case.positions.flip(1)),
+    "The positions are taken for the digits' centres.": lambda case: case._replace(
+        positions=case.positions + torch.tensor([n // 2 for n in case.digits.shape[1:]])
+    ),
+    "Height and width of the canvas are mixed up.": lambda case: case._replace(size=case.size[::-1]),
+}
 
 
-def _is_repaired(repair: Callable[[Paste], Paste]) -> Callable[[Student, Draw], bool]:
-    def experiment(student: Student, draw: Draw) -> bool:
-        case = _separate(draw)
+def _repairs(student: Student, case: Paste) -> list[str]:
+    """The mistakes that explain why the canvas of a case is not right."""
+    expected, fitting = _pasted(case)[0], []
+    for words, repair in REPAIRS.items():
         repaired = repair(case)
-        pair = student.run(repaired.digits, repaired.labels, repaired.positions, repaired.size)
-        return torch.equal(torch.as_tensor(pair[0]), _pasted(case)[0])
-
-    return experiment
-
-
-def _as_corners(case: Paste) -> Paste:
-    """Their centres as positions."""
-    height, width = case.digits.shape[1:]
-    return case._replace(positions=case.positions + torch.tensor([height // 2, width // 2]))
+        if student.can("run", *repaired[:4]):
+            pair = student.run(*repaired[:4])
+            if isinstance(pair, tuple | list) and torch.equal(torch.as_tensor(pair[0]), expected):
+                fitting.append(words)
+    return fitting
 
 
 def _fits_28(student: Student, draw: Draw) -> bool:
@@ -108,10 +111,6 @@ def _fits_28(student: Student, draw: Draw) -> bool:
     case = _separate(draw, shape=(28, 28))
     canvas, _ = student.run(*case[:4])
     return torch.equal(torch.as_tensor(canvas), _pasted(case)[0])
-
-
-def _turned(case: Paste) -> Paste:
-    return case._replace(positions=case.positions.flip(1))
 
 
 PLACES = r"size of tensor|expanded size|out of bounds|out of range|broadcast|shape mismatch|must match|Error"
@@ -126,13 +125,9 @@ paste_digits = Check(
             OVERLAP,
         ),
         Cause(PLACES, "Digits of 28x28 pixels are taken for granted: take h and w from the digits.", WHERE, _fits_28),
-        Cause(PLACES, "Top and left are mixed up.", WHERE, _is_repaired(_turned)),
-        Cause(PLACES, "The positions are taken for the digits' centres.", WHERE, _is_repaired(_as_corners)),
-        Cause(
-            PLACES,
-            "Height and width of the canvas are mixed up.",
-            WHERE,
-            _is_repaired(lambda case: case._replace(size=case.size[::-1])),
+        *(
+            Cause(PLACES, words, WHERE, lambda student, draw, words=words: words in _repairs(student, _separate(draw)))
+            for words in REPAIRS
         ),
     ),
 )
@@ -168,6 +163,8 @@ def _places(student, draw):
     case = _separate(draw)
     canvas, target = _paste(student, case)
     given, expected = student.given, _pasted(case)
+    if not torch.equal(canvas, expected[0]) and (mistakes := _repairs(student, case)):
+        raise Wrong(f"{_told(case)}: digits lie at other places.", mistakes, WHERE)
     expect_same(canvas, expected[0], _place_mistakes(case, 0), WHERE, f"{_told(case)}: the canvas")
     expect_same(target, expected[1], _place_mistakes(case, 1), LABELS, f"{_told(case)}: the target")
     expect_unchanged(case.digits, given[0], "the tensor of the digits", WHERE)
@@ -182,12 +179,8 @@ def _told(case: Paste) -> str:
 
 def _place_mistakes(case: Paste, which: int) -> dict[str, Tensor]:
     """What canvas (0) or target (1) would be if the places, the labels or the threshold were mistaken."""
-    height, width = case.digits.shape[1:]
     numbers, shifted = torch.arange(len(case.labels)), case._replace(labels=case.labels + 1, background=0)
-    centred = case._replace(positions=case.positions - torch.tensor([height // 2, width // 2]))
     mistakes = {
-        "Top and left are mixed up.": _pasted(_turned(case)),
-        "The positions are taken for the digits' centres.": _pasted(centred),
         "The background is 0, but that is a digit, too.": _pasted(case._replace(background=0)),
         "The background is 0 and every label is larger by one; the labels stay, the background is 10.": _pasted(
             shifted

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lab1.checks._blocks import (
+    ACTIVATED,
     ALWAYS_SKIPS,
     BLOCK_MISTAKES,
     CAUSES,
@@ -162,6 +163,8 @@ def _expect_block(student: Student, draw, in_channels: int, out_channels: int, s
         mistakes[ALWAYS_SKIPS] = [right(block, s) for s in ([norm(p) for p in projected] if changes else [x])]
     for words, wrong in BLOCK_MISTAKES.items():
         mistakes[words] = [wrong(block, s) for s in shortcuts]
+    if skip and changes:
+        mistakes[ACTIVATED] += [right(block, norm(conv(x.relu(), kernel, stride))) for kernel in projections]
     out = expect_tensor(out, right(block, shortcuts[0]).shape, torch.float32, f"{case}: the output", SIZES)
     expect_same(out, [right(block, s) for s in shortcuts], mistakes, VALUES, case, 1e-3)
 

@@ -10,12 +10,12 @@ from lab1.checks.channel import Ended, Pipe, Queues, decode, encode
 class Wrong(Exception):
     """A claim that does not hold: what was seen, the likely mistake in words, and the title of a hint.
 
-    mistakes: all mistakes that would have given what was seen; one of them is told if it is the only one.
+    mistake: may be all that would have given what was seen. is_unknown: none of those that were compared would.
     """
 
-    def __init__(self, found: str, mistake: str | list[str] = "", hint: str = ""):
+    def __init__(self, found: str, mistake: str | list[str] = "", hint: str = "", is_unknown: bool = False):
         super().__init__(found)
-        self.found, self.hint = found, hint
+        self.found, self.hint, self.is_unknown = found, hint, is_unknown
         self.mistakes = [mistake] if isinstance(mistake, str) else mistake
 
 

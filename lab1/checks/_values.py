@@ -110,8 +110,8 @@ def expect_same(
     first = expected[0] if isinstance(expected, list) else expected
     mistakes = mistakes() if callable(mistakes) else mistakes
     fitting = [words for words, value in mistakes.items() if agree(seen, value, tolerance)]
-    more = " No single mistake that this check knows explains it." if mistakes and not fitting else ""
-    raise Wrong(f"{what}{': ' if what else ''}{_difference(seen, first)}.{more}", fitting, hint)
+    text = f"{what}{': ' if what else ''}{_difference(seen, first)}."
+    raise Wrong(text, fitting, hint, is_unknown=bool(mistakes) and not fitting)
 
 
 def agree(seen: Any, expected: Any, tolerance: float = 1e-4) -> bool:
@@ -172,7 +172,7 @@ def expect_gradients(student: Student, inputs: list, weights: Tensor, what: str,
         gradients = {p["name"]: None for p in student.parameters()}
     missing = [name for name, gradient in gradients.items() if gradient is None]
     if not gradients:
-        raise Wrong(f"{what}: no parameters.", NO_PARAMETERS, hint)
+        raise Wrong(f"{what}: no parameters.", no_parameters(student, *inputs), hint)
     if missing:
         before = student.call(*inputs)
         student.load({p["name"]: p["value"] + 1 for p in student.parameters() if p["name"] in missing})
@@ -194,8 +194,15 @@ def expect_lasting(student: Student, inputs: list, what: str, hint: str = "") ->
         _equal(p["value"], q["value"]) for p, q in zip(before, after, strict=True)
     ):
         text = f"{what} has other parameters after each call."
-        raise Wrong(text, "Layers are made in forward, anew at each call: make them once, in __init__.", hint)
+        raise Wrong(text, MADE_IN_FORWARD, hint)
 
 
-NO_PARAMETERS = "PyTorch sees no layer: they lie in a plain Python list, tuple or dict."
+def no_parameters(student: Student, *inputs: Any) -> str:
+    """Why a model has none: from whether two calls give the same."""
+    if agree(student.call(*inputs), student.call(*inputs)):
+        return "PyTorch sees no layer: they lie in a plain Python list, tuple or dict."
+    return MADE_IN_FORWARD
+
+
+MADE_IN_FORWARD = "Layers are made in forward, anew at each call: make them once, in __init__."
 CUT_OFF = "The output is cut off from the gradient of these parameters (detach, no_grad, requires_grad=False)."

@@ -367,3 +367,9 @@ class TwoMistakes(ListOfLayers):
 class NotAModule:
     def __new__(cls, widths):
         return {"widths": widths}
+
+
+@wrong(checks.mlp, "Layers are made in forward")
+class LocalLayers(MadeInForward):
+    def forward(self, x):
+        return Modules(self.widths)(x)

@@ -230,3 +230,17 @@ def fixed_28(digits, labels, positions, size, background=10):
 @wrong(checks.paste_digits, "every label is larger by one")
 def shifted(digits, labels, positions, size, background=10):
     return slices(digits, labels + 1, positions, size, 0)
+
+
+@wrong(checks.paste_digits, "taken for the digits' centres")
+def centres_pixel_by_pixel(digits, labels, positions, size, background=10):
+    """Negative rows and columns are at the other border."""
+    canvas, target = torch.zeros(size), torch.full(size, background)
+    _, h, w = digits.shape
+    for digit, label, (y, x) in zip(digits, labels, positions.tolist(), strict=True):
+        for i in range(h):
+            for j in range(w):
+                place = y - h // 2 + i, x - w // 2 + j
+                if digit[i, j] > canvas[place]:
+                    canvas[place], target[place] = digit[i, j], label if digit[i, j] > 0.5 else background
+    return canvas, target

@@ -417,3 +417,9 @@ class MadeInForward(Usual):
                 nn.BatchNorm2d(conv.out_channels),
             )
         return super().forward(x)
+
+
+@wrong(checks.residual_block, "ReLU on the shortcut")
+class ActivatedInput(Usual):
+    def forward(self, x):
+        return F.relu(branch(self, x) + self.shortcut(F.relu(x))) if self.skip else F.relu(branch(self, x))
