@@ -121,15 +121,17 @@ class Check:
         return self._summary(founds, student.printed)
 
     def _try(self, claim: Callable, student: Student, seed: int, is_first: bool) -> Found:
-        failures = []
+        failures, held = [], Found("holds")
         for round_ in range(ROUNDS):
             outcome = self._once(claim, student, Draw(ROUNDS * seed + round_), is_first)
-            if isinstance(outcome, Found) and outcome.kind == "not started":
-                return outcome
             if isinstance(outcome, Wrong):
                 failures.append(outcome)
+            elif outcome.kind == "not started":
+                return outcome
+            else:
+                held = outcome
         if not failures:
-            return outcome
+            return held
         first, *others = failures
         told = [m for m in dict.fromkeys(first.mistakes) if m and all(m in other.mistakes for other in others)]
         if len(told) > 1 and len(others) == 0:  # one failure is too little to tell them apart

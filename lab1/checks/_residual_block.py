@@ -110,7 +110,7 @@ def _adds_anyway(student, draw) -> bool:
     prepare(student, x, draw)
     seen = student.trace(x)
     both = kernels(seen["layers"], 3)
-    return len(both) == 2 and agree(seen["out"], right(Block(x, *both, 1), x), 1e-3)
+    return len(both) == 2 and agree(seen["out"], right(Block(x, both[0], both[1], 1), x), 1e-3)
 
 
 @residual_block.claim("skip=True, same shape: the input itself is added, and ReLU and BatchNorm are in their places")
@@ -154,7 +154,7 @@ def _expect_block(student: Student, draw, in_channels: int, out_channels: int, s
     if skip and changes != bool(projections):
         mistake = "The shortcut is no 1x1 projection." if changes else "There is a projection where none is needed."
         raise Wrong(f"{case}: {len(projections)} 1x1 convolutions.", mistake, SIZES)
-    block, projected = Block(x, *threes, stride), [conv(x, kernel, stride) for kernel in projections]
+    block, projected = Block(x, threes[0], threes[1], stride), [conv(x, kernel, stride) for kernel in projections]
     shortcuts = ([norm(p) for p in projected] if changes else [x]) if skip else [0.0]
     mistakes = {}
     if skip and changes:
