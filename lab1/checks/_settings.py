@@ -28,27 +28,27 @@ def _put_cudnn(value: tuple[bool, bool]) -> None:
 
 
 SETTINGS = (
-    Setting(torch.is_grad_enabled, torch.set_grad_enabled, True, "gradients are switched off from now on"),
-    Setting(torch.get_default_dtype, torch.set_default_dtype, torch.float32, "the default dtype is another one"),
+    Setting(torch.is_grad_enabled, torch.set_grad_enabled, True, "gradients are switched off"),
+    Setting(torch.get_default_dtype, torch.set_default_dtype, torch.float32, "the default dtype has changed"),
     Setting(
         torch.get_default_device,
         lambda device: torch.set_default_device(None if device.type == "cpu" else device),
         torch.device("cpu"),
-        "the default device is another one",
+        "the default device has changed",
     ),
     Setting(
         torch.get_deterministic_debug_mode,  # use_deterministic_algorithms, with and without warn_only
         torch.set_deterministic_debug_mode,  # takes seconds when it is first used
         AS_FOUND,
-        "the deterministic flag is another one",
+        "the deterministic flag has changed",
     ),
     Setting(
         lambda: (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
         _put_cudnn,
         AS_FOUND,
-        "cuDNN's flags are others",
+        "cuDNN's flags have changed",
     ),
-    Setting(torch.initial_seed, torch.manual_seed, SEED, "the seed of all random numbers is another one"),
+    Setting(torch.initial_seed, torch.manual_seed, SEED, "the seed of all random numbers has changed"),
 )
 
 

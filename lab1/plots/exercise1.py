@@ -72,10 +72,11 @@ def against_depth(panels: dict[str, Studies], source: str) -> Figure:
     """One panel for each quantity, one line for each kind of network: mean and range of the seeds against depth."""
     figure, axes = plt.subplots(1, len(panels), figsize=(11, 4.4), squeeze=False)
     for axis, (title, kinds) in zip(axes[0], panels.items(), strict=True):
-        for kind, of in kinds.items():
+        for (kind, of), other in zip(kinds.items(), CYCLE, strict=False):
             depths, values = list(of), np.array(list(of.values()))  # (depths, seeds)
-            axis.plot(depths, values.mean(axis=1), "o-", color=COLOURS[kind], label=kind)
-            axis.fill_between(depths, values.min(axis=1), values.max(axis=1), color=COLOURS[kind], alpha=0.2, lw=0)
+            colour = COLOURS.get(kind, other)
+            axis.plot(depths, values.mean(axis=1), "o-", color=colour, label=kind)
+            axis.fill_between(depths, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, lw=0)
         axis.set_xscale("log", base=2)
         axis.set_xticks(depths, [str(depth) for depth in depths])
         axis.xaxis.set_minor_locator(ticker.NullLocator())

@@ -25,7 +25,12 @@ def fcn_architecture(model: ResNet18FCN, image: torch.Tensor, source: str) -> Fi
     """The network drawn to scale from its own maps for one image (1, C, H, W), with that image and its label map.
 
     A stack is as tall as its maps and, on a logarithmic scale, as deep as it has channels.
+
+    Raises:
+        TypeError: the image holds no floating point numbers.
     """
+    if not image.is_floating_point():
+        raise TypeError(f"the image is {image.dtype}: take one as ImageSet.batch gives it, (1, C, H, W), normalised")
     with torch.no_grad():
         maps = {**model.eval().features(image), "logits": model(image)}
     shapes = {name: tuple(t.shape[1:]) for name, t in maps.items()}

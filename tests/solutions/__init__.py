@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 
 from lab1.checks._check import Check
 
-TASKS = (
-    *("mlp", "train_epoch", "evaluate", "residual_block", "cifar_resnet", "gradient_norms"),
-    *("label_map", "to_conv1x1", "fcn_head", "paste_digits", "mean_iou", "grad_cam"),
-)
+TASKS = ["mlp", "train_epoch", "evaluate", "residual_block", "cifar_resnet", "gradient_norms"]
+TASKS += ["label_map", "to_conv1x1", "fcn_head", "paste_digits", "mean_iou", "grad_cam"]
 
 
 class Answer(NamedTuple):

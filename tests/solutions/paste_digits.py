@@ -211,6 +211,36 @@ def doubles(digits, labels, positions, size, background=10):
     return canvas.double(), target
 
 
-@wrong(checks.paste_digits, "not the pair")
+@wrong(checks.paste_digits, "not a pair")
 def only_canvas(digits, labels, positions, size, background=10):
     return slices(digits, labels, positions, size, background)[0]
+
+
+@wrong(checks.paste_digits, "28x28 pixels are taken for granted")
+def fixed_28(digits, labels, positions, size, background=10):
+    canvas, target = torch.zeros(size), torch.full(size, background)
+    for digit, label, (top, left) in zip(digits, labels, positions.tolist(), strict=True):
+        window, marks = (t[top : top + 28, left : left + 28] for t in (canvas, target))
+        wins = digit > window
+        marks[wins] = torch.where(digit > 0.5, label, background)[wins]
+        window[wins] = digit[wins]
+    return canvas, target
+
+
+@wrong(checks.paste_digits, "every label is larger by one")
+def shifted(digits, labels, positions, size, background=10):
+    return slices(digits, labels + 1, positions, size, 0)
+
+
+@wrong(checks.paste_digits, "taken for the digits' centres")
+def centres_pixel_by_pixel(digits, labels, positions, size, background=10):
+    """Negative rows and columns are at the other border."""
+    canvas, target = torch.zeros(size), torch.full(size, background)
+    _, h, w = digits.shape
+    for digit, label, (y, x) in zip(digits, labels, positions.tolist(), strict=True):
+        for i in range(h):
+            for j in range(w):
+                place = y - h // 2 + i, x - w // 2 + j
+                if digit[i, j] > canvas[place]:
+                    canvas[place], target[place] = digit[i, j], label if digit[i, j] > 0.5 else background
+    return canvas, target
