@@ -79,7 +79,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--require-sandbox", action="store_true", help="grade nothing where bubblewrap does not work")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="grade on a Dask cluster instead of this machine")
     parser.add_argument("--seed", type=int, help=f"of the checks' inputs (default: OUT/{SEED}, drawn once)")
-    parser.add_argument("--gradescope", type=Path, metavar="FILE", help="write results.json for Gradescope's autograder")
+    parser.add_argument("--gradescope", type=Path, metavar="FILE", help="write results.json for Gradescope")
     parser.add_argument("--moodle", type=Path, metavar="CSV", help="fill in this grading worksheet, as OUT/moodle.csv")
     parser.add_argument("--canvas", type=Path, metavar="CSV", help="fill in this gradebook, as OUT/canvas.csv")
     parser.add_argument("--assignment", metavar="TITLE", help="the column of the gradebook, such as 'Lab 1 (1234)'")
@@ -115,7 +115,8 @@ def seed_of(options: argparse.Namespace) -> int:
 def grade_all(options: argparse.Namespace) -> list[dict]:
     """Grade all submissions and write the report, which is complete after each of them. Returns their details."""
     from lab1.grade import cluster, submissions, work
-    from lab1.grade.kernel import PACKAGE, Limits
+    from lab1.grade.kernel import Limits
+    from lab1.grade.launch import PACKAGE
     from lab1.grade.report import Report
 
     report, seed = Report(options.out), seed_of(options)
@@ -162,10 +163,13 @@ def export(options: argparse.Namespace) -> None:
         formats.gradescope(every, options.gradescope)
     if options.junit:
         formats.junit(every, options.junit)
+    unknown = []
     if options.moodle:
-        formats.moodle(every, options.moodle, options.out / "moodle.csv")
+        unknown += formats.moodle(every, options.moodle, options.out / "moodle.csv")
     if options.canvas:
-        formats.canvas(every, options.canvas, options.assignment, options.out / "canvas.csv")
+        unknown += formats.canvas(every, options.canvas, options.assignment, options.out / "canvas.csv")
+    if unknown:
+        print(f"not in the gradebook: {', '.join(unknown)}", file=sys.stderr)
     if options.stats:
         from lab1.grade import stats
 

@@ -1,4 +1,4 @@
-"""Notebooks on several cores of this machine, or on a Dask cluster: each is graded once, whatever happens to a worker."""
+"""Notebooks on the cores of this machine, or on a Dask cluster. A worker that dies costs nobody a grade."""
 
 import multiprocessing
 import signal

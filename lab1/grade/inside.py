@@ -63,7 +63,7 @@ class Notebook:
                 if statement.lineno > after and defines(statement):
                     name = self.shell.compile.cache(source, self.cell)
                     with contextlib.suppress(Exception):
-                        exec(compile(ast.Module([statement], []), name, "exec"), self.shell.user_ns)  # noqa: S102
+                        exec(compile(ast.Module([statement], []), name, "exec"), self.shell.user_ns)
 
     def define_only(self, source: str, cell: int) -> None:
         """Instead of a cell that cannot be run."""

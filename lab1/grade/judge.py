@@ -4,6 +4,7 @@ The kernel's half is in inside.py. What comes from there is data of the checks' 
 that. A message is one byte for its kind, four for the number of the check it belongs to, and its content.
 """
 
+import contextlib
 import hashlib
 import json
 import struct
@@ -18,7 +19,7 @@ from lab1.grade.notebook import plain
 
 SECONDS = 100.0  # for a check: its 8 s of the student's own time, on a machine with other work
 MOST_CALLS = 100  # of one check
-CALL, ASK, REPLY, END, RESULT = b"caret"
+CALL, ASK, REPLY, END, RESULT, USED = b"caresu"
 CHECKS = {check.name: check for check in checks.CHECKS}
 FUNCTIONS = {check.name: name for name, check in vars(checks).items() if check in checks.CHECKS}
 
@@ -40,26 +41,27 @@ class Judge:
         self.judged: dict[str, list[Judged]] = {name: [] for name in CHECKS}
         self.used: dict[str, set[str]] = {name: set() for name in CHECKS}
 
-    def answer(self) -> None:
-        """One call: judge what the kernel observes, and send the result."""
-        pipe = Pipe(self.descriptor, self.descriptor, SECONDS)
+    def answer(self) -> bool:
+        """One call: judge what the kernel observes, and send the result. False: there will be no other."""
         try:
-            kind, number, content = unpack(pipe.receive())
-            if kind != CALL:  # the end of a check that was given up
-                return
-            call = json.loads(content)
+            kind, number, content = unpack(self._pipe().receive())
+            call = json.loads(content) if kind == CALL else {}
             name, cell, answer = str(call["name"]), int(call["cell"]), int(call["answer"])
-            if len(self.judged[name]) >= MOST_CALLS:
-                raise ValueError("too many calls")
-            seed = self._seed(name, len(self.judged[name]))
-            remote = Remote(pipe, number)
-            with torch.inference_mode(False):
-                result = CHECKS[name].judge(remote, seed)
-            self.judged[name].append(Judged(result, answer, cell))
-            pipe.send(pack(RESULT, number, json.dumps(asdict(result)).encode()))
-            self.used[name] |= remote.used()
+            check, judged = CHECKS[name], self.judged[name]
+            if len(judged) >= MOST_CALLS:
+                return False
         except (Ended, ValueError, KeyError, TypeError, RecursionError):
-            return  # the kernel is gone, or talks nonsense
+            return False
+        with contextlib.suppress(Ended, ValueError, RecursionError):
+            with torch.inference_mode(False):
+                result = check.judge(Remote(self._pipe(), number), self._seed(name, len(judged)))
+            judged.append(Judged(result, answer, cell))
+            self._pipe().send(pack(RESULT, number, json.dumps(asdict(result)).encode()))
+            self.used[name] |= Remote(self._pipe(), number).used()
+        return True
+
+    def _pipe(self) -> Pipe:
+        return Pipe(self.descriptor, self.descriptor, SECONDS)
 
     def _seed(self, name: str, call: int) -> int:
         """Other inputs for each call, so that what one of them tells is of no use in the next."""
@@ -82,8 +84,8 @@ class Remote:
 
     def used(self) -> set[str]:
         """What of lab1's own code the answer has run, as the kernel says."""
-        names = json.loads(self._receive(CALL))
-        return {plain(name, 100) for name in names[:20]}
+        names = json.loads(self._receive(USED))
+        return {plain(name, 100) for name in list(names)[:20]}
 
     def _receive(self, wanted: int) -> bytes:
         while True:

@@ -14,7 +14,7 @@ MOST_SOURCE = 500_000  # characters of a cell
 LANGUAGES = {"ir": "R", "r": "R"}  # how kernels call them, how people do
 BEGINNINGS = (  # of files that are no notebooks
     (rb"PK\x03\x04", "it is a zip file: unpack it and hand in the notebook itself"),
-    (rb"\s*<(!doctype|html|\?xml)", "it is a web page: download the notebook itself, on GitHub with 'Download raw file'"),
+    (rb"\s*<(!doctype|html|\?xml)", "it is a web page: download the notebook itself ('Download raw file' on GitHub)"),
     (rb"%PDF", "it is a PDF: hand in the notebook itself"),
 )
 

@@ -27,7 +27,7 @@ WALL_SECONDS = 60  # for an answer that sleeps
 SHORT = 60  # bytes of code that anybody would write in the same way
 PACKAGE = Path(lab1.__file__).parent
 OURS = ("checks", "grade", "basics")  # what the checks themselves use
-CALL, ASK, REPLY, END, RESULT = b"caret"
+CALL, ASK, REPLY, END, RESULT, USED = b"caresu"
 serve = observer.serve
 
 
@@ -80,7 +80,7 @@ class Relay:
         if result.passed:
             self.passed.add((check.name, index))
         used = bytes(self.shared).strip(b"\0").decode().split("\n")[1:]
-        self.send(CALL, json.dumps(used).encode())
+        self.send(USED, json.dumps(used).encode())
         return result
 
     def ask(self, channel: Pipe | Queues, request: bytes) -> None:

@@ -18,7 +18,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from lab1.checks import Result
 from lab1.grade.judge import CHECKS, FUNCTIONS, Judge
-from lab1.grade.kernel import Kernel, Limits, Stopped, kernel
+from lab1.grade.kernel import Kernel, Limits, Stopped
+from lab1.grade.launch import kernel
 from lab1.grade.notebook import Cell, Unreadable, parse, plain
 from lab1.grade.outputs import Outputs
 
@@ -117,11 +118,13 @@ class Run:
     def until_scored(self) -> None:
         """Raises RuntimeError: it cannot be scored."""
         for attempt in range(1, ATTEMPTS + 1):
-            with tempfile.TemporaryDirectory(prefix="lab1-grade-", ignore_cleanup_errors=True) as folder:
-                with kernel(self.beside, self.limits, self.seed, Path(folder)) as running:
-                    if self._all_cells(running):
-                        self._finish(running)
-                        return
+            with (
+                tempfile.TemporaryDirectory(prefix="lab1-grade-", ignore_cleanup_errors=True) as folder,
+                kernel(self.beside, self.limits, self.seed, Path(folder)) as running,
+            ):
+                if self._all_cells(running):
+                    self._finish(running)
+                    return
             if attempt == ATTEMPTS - 1:
                 self.definitions_after = max(self.grading.left_out)
         raise RuntimeError(f"stopped {ATTEMPTS} times; the last reason: {list(self.grading.left_out.values())[-1]}")
@@ -195,7 +198,7 @@ class Run:
             cells = made.get(name) if isinstance(made.get(name), list) else []
             grading.results.append(self._result(check.latest, judge, cells))
             if name in lost and cells:
-                text = f"{name} of cell {cells[-1]} was overwritten or deleted in cell {lost[name]}; it counts all the same"
+                text = f"{name} of cell {cells[-1]} was overwritten or deleted in cell {lost[name]}, but counts"
                 grading.remarks.append(plain(text))
 
     def _result(self, none: Result, judge: Judge, cells: list) -> Result:

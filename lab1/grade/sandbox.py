@@ -88,7 +88,7 @@ def _python_paths() -> list[str]:
 
 
 class Group:
-    """A control group for one notebook: memory and processes that nothing in it can leave. Empty where there is none."""
+    """A control group for one notebook, whose limits nothing in it can leave. Has no folders where there is none."""
 
     def __init__(self, memory: float):
         self.folders = []

@@ -36,10 +36,8 @@ def work(job: Job, limits: Limits, seed: int) -> tuple[dict, str]:
     import torch
 
     torch.set_num_threads(1)
-    if job.unreadable:
-        grading = Grading(failure=job.unreadable)
-    else:
-        grading = grade(job.content, job.beside, limits, seed)
+    failed = Grading(failure=job.unreadable)
+    grading = failed if job.unreadable else grade(job.content, job.beside, limits, seed)
     if job.submission.others:
         names = ", ".join(name.rpartition("/")[2] for name in job.submission.others)
         grading.remarks.append(f"other notebooks of the same student do not count: {names}")
