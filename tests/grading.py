@@ -34,8 +34,7 @@ def sources(first=(), last=(), imports=IMPORTS, check=True, **answers):
 
 def notebook(*cells, **metadata):
     """The bytes of a notebook's file."""
-    code = [{"cell_type": "code", "source": text, "metadata": {}, "outputs": []} for text in cells]
-    return json.dumps(v4.new_notebook(cells=code, metadata=metadata)).encode()
+    return json.dumps(v4.new_notebook(cells=[v4.new_code_cell(text) for text in cells], metadata=metadata)).encode()
 
 
 def graded(content, beside=None, seconds=120, cell_seconds=20, memory=2, seed=5) -> Grading:

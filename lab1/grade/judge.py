@@ -50,9 +50,9 @@ class Judge:
             check, judged = CHECKS[name], self.judged[name]
             if len(judged) >= MOST_CALLS:
                 return False
-        except (Ended, ValueError, KeyError, TypeError, RecursionError):
+        except (Ended, OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
-        with contextlib.suppress(Ended, ValueError, RecursionError):
+        with contextlib.suppress(Ended, OSError, ValueError, RecursionError):
             with torch.inference_mode(False):
                 result = check.judge(Remote(self._pipe(), number), self._seed(name, len(judged)))
             judged.append(Judged(result, answer, cell))

@@ -14,7 +14,7 @@ from lab1.grade.notebook import plain
 from lab1.grade.run import Grading
 from lab1.grade.submissions import Submission
 
-FORMULA = re.compile(r"['\"\s]*[=+\-@\uff1d\uff0b\uff0d\uff20]")  # what spreadsheets take for one, also in full width
+FORMULA = r"['\"\s]*[=+\-@\uff1d\uff0b\uff0d\uff20]"  # what spreadsheets take for one, also in full width
 BEFORE = ("notebook", "student", "status", "points", "max_points")
 AFTER = ("checks_changed", "from_lab1", "failed_cells", "error", "remarks", "isolation", "seconds", "page", "digest")
 
@@ -49,8 +49,8 @@ def safe(value: str | int | float) -> str | int | float:
     """Text on one line that no spreadsheet takes for a formula, whichever sign separates its columns."""
     if not isinstance(value, str):
         return value
-    text = plain(value).replace(";", ",")
-    return f"'{text}" if FORMULA.match(text) else text
+    text = re.sub(rf"[;,|](?={FORMULA})", ", '", plain(value)).replace(";", ",")
+    return f"'{text}" if re.match(FORMULA, text) else text
 
 
 def borrowings(grading: Grading) -> list[str]:

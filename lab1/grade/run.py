@@ -26,6 +26,7 @@ from lab1.grade.outputs import Outputs
 ATTEMPTS = 6  # the last one runs nothing but definitions after the cell that stopped the one before
 DEFINING_SECONDS = 30  # for what a cell defines, when it cannot be run
 DEFINING_IN_ALL = 60
+ENDINGS = re.compile(r"\b(_exit|kill|abort|do_shutdown|alarm|setitimer)\b")  # what may end the kernel a moment later
 FINISH_SECONDS = 300  # for the checks that the notebook itself has not called
 
 
@@ -131,7 +132,8 @@ class Run:
 
     def _all_cells(self, running: Kernel) -> bool:
         """Whether all cells were run or left out; otherwise one of them has stopped the kernel."""
-        self.grading.errors, self.suspects, images, before = [], [], Outputs(), 0
+        self.grading.errors, self.suspects, images = [], [], Outputs()
+        before = _asked(running, "running()").get("running", 0)
         for cell in self.code:
             outputs = Outputs(images)
             try:
@@ -140,7 +142,7 @@ class Run:
             except Stopped as stopped:
                 self._blame(cell.number, str(stopped))
                 return False
-            if left > before:
+            if left > before or (ENDINGS.search(cell.source) and cell.number not in self.grading.left_out):
                 self.suspects.append(cell.number)
             before = left
             cell.outputs = outputs.kept
