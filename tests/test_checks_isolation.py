@@ -16,7 +16,7 @@ from solutions import mean_iou as solutions
 from torch import nn
 
 from lab1 import checks
-from lab1.checks import _check, _run
+from lab1.checks import _check, _isolation, channel
 
 torch.use_deterministic_algorithms(False)  # loads, once, what takes longer than the tests' limit of a second
 
@@ -29,7 +29,7 @@ def runner(request, monkeypatch):
     """Both ways to run a check, with a limit of one second."""
     if request.param == "copy" and not hasattr(os, "fork"):
         pytest.skip("this system cannot fork")
-    monkeypatch.setattr(_check, "isolated", {"copy": _run.in_copy, "thread": _run.in_thread}[request.param])
+    monkeypatch.setattr(_check, "isolated", {"copy": _isolation.in_copy, "thread": _isolation.in_thread}[request.param])
     monkeypatch.setattr(_check, "SECONDS", 1.0)
     OVER.clear()
     yield request.param
@@ -130,7 +130,7 @@ def nothing(prediction, target, num_classes):
     pass
 
 
-@hostile("list, not a number")
+@hostile("of type list, not a number")
 def a_list(prediction, target, num_classes):
     return [0.5]
 
@@ -245,7 +245,7 @@ def test_flood_is_cut_and_told(runner, monkeypatch):
 
 def test_memory_that_grows_is_stopped(monkeypatch):
     """Only a copy can be limited."""
-    if _run.default_device().type != "cpu" or not hasattr(os, "fork"):
+    if _isolation.default_device().type != "cpu" or not hasattr(os, "fork"):
         pytest.skip("checks run in a thread here")
 
     def grows(prediction, target, num_classes):
@@ -257,7 +257,7 @@ def test_memory_that_grows_is_stopped(monkeypatch):
 
 
 def test_nothing_runs_on_in_the_background():
-    if _run.default_device().type != "cpu" or not hasattr(os, "fork"):
+    if _isolation.default_device().type != "cpu" or not hasattr(os, "fork"):
         pytest.skip("checks run in a thread here")
     marker = f"sleep 12{os.getpid()}"
 
@@ -334,24 +334,34 @@ def test_only_a_stub_is_not_started():
 
 
 def test_interrupt_by_the_student_ends_the_check(monkeypatch, tmp_path):
-    """The stop button, while a check runs: the copy is killed, and the interrupt goes on."""
+    """The stop button, while a check runs: the copy is killed, the interrupt goes on, and no earlier result stands."""
     note = tmp_path / "pid"
 
-    def stop(*args):
-        while not note.exists():
-            time.sleep(0.01)
-        raise KeyboardInterrupt
-
-    def body(send):
+    def waits(prediction, target, num_classes):
         note.with_suffix(".new").write_text(str(os.getpid()))
         note.with_suffix(".new").rename(note)
         time.sleep(60)
 
-    monkeypatch.setattr(_run, "_receive", stop)
-    with pytest.raises(KeyboardInterrupt):
-        _run.in_copy(body, 60)
+    def stop(channel):
+        while not note.exists():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    if _isolation.default_device().type != "cpu" or not hasattr(os, "fork"):
+        pytest.skip("checks run in a thread here")
+    assert checks.mean_iou(solutions.loop).passed
+    with monkeypatch.context() as patch:
+        receive = channel.Pipe.receive
+        patch.setattr(channel.Pipe, "receive", lambda self: receive(self) if is_copy(self) else stop(self))
+        with pytest.raises(KeyboardInterrupt):
+            checks.mean_iou(waits)
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), 0)
+    assert not checks.mean_iou.latest.passed and "interrupted" in checks.mean_iou.latest.text
+
+
+def is_copy(pipe):
+    return pipe._deadline is None  # the copy waits for ever
 
 
 def test_scorecard():

@@ -1,45 +1,38 @@
-"""A check: claims about a student's answer, tried one after the other, and the words for what was found."""
+"""The judging half of a check: claims about a student's answer, tried one after the other, and the words for them."""
 
-import dis
-import re
+import difflib
 import sys
-import sysconfig
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
 from lab1.checks import _settings
+from lab1.checks._isolation import isolated
 from lab1.checks._result import Result, headline
-from lab1.checks._run import Interrupted, Report, Send, isolated
-from lab1.checks._values import Draw, Wrong
+from lab1.checks._student import Cause, Raised, Student, Wrong, matches
+from lab1.checks._values import Draw
+from lab1.checks.channel import Ended, Pipe, Queues
 
 SECONDS = 8.0  # for all claims of a check together; a right answer takes less than one
-SEEDS = (0, 1, 2)
-NOT_STUDENTS = (
-    *(str(Path(file).parent) for file in (torch.__file__, np.__file__, _settings.__file__)),
-    *(sysconfig.get_path(name) for name in ("stdlib", "purelib")),
-)
+ROUNDS = 3  # draws that each claim has to hold for
 
-# what an error's text means wherever it comes up: pattern, likely mistake, title of a hint
-COMMON_ERRORS = (
-    (r"before Module.__init__\(\) call", "super().__init__() is missing in __init__.", ""),
-    (r'missing the required "forward"', "The class has no forward method: misspelt, or indented wrongly?", ""),
-    (r"CUDA|NVIDIA|cuda", "A device is fixed in the code, and this computer does not have it.", ""),
-    (r"can't allocate memory|MemoryError", "It asks for far more memory than the task needs.", ""),
-    (r"SystemExit", "The code calls exit(), which would end your notebook.", ""),
-    (r"RecursionError", "A function calls itself for ever.", ""),
+
+def _has_no(method: str) -> Callable[[Student, Draw], bool]:
+    return lambda student, draw: method not in student.begin()["names"]
+
+
+COMMON_CAUSES = (  # whatever the task
+    Cause(r"before Module.__init__\(\) call", "super().__init__() is missing in __init__, or comes too late."),
+    Cause(r'missing the required "forward"', "The class has no method called forward.", "", _has_no("forward")),
+    Cause(r"__init__\(\) takes 1 positional", "The class has no method called __init__.", "", _has_no("__init__")),
+    Cause(r"CUDA|NVIDIA driver|cuda", "A device is fixed in the code."),
+    Cause(r"can't allocate memory|MemoryError", "It asks for far more memory than the task needs."),
+    Cause(r"SystemExit", "The code calls exit(), which would end your notebook."),
+    Cause(r"RecursionError", "A function calls itself for ever."),
 )
-CALL_ERRORS = (  # where no line of the student's own is involved
-    (r"TypeError: .*argument", "It does not take the arguments that the task names.", ""),
-    (r"'NoneType' object", "A return statement is missing.", ""),
-)
+WRONG_ARGUMENTS = Cause(r"TypeError: .*argument", "It does not take the arguments that the task names.")
 
 
 @dataclass
@@ -55,7 +48,7 @@ class Found:
 ENDINGS = {
     "too slow": Found(
         "wrong",
-        f"Stopped: the whole check may take {SECONDS:.0f} s, and a right answer takes less than one.",
+        f"Stopped after {SECONDS:.0f} seconds, which all claims may take together; a right answer takes less than one.",
         "A loop that never ends, or far more work than the task needs.",
     ),
     "gone": Found("wrong", "Your code ended the Python process.", "It calls os._exit, or takes all the memory."),
@@ -65,18 +58,18 @@ ENDINGS = {
 class Check:
     """Called with a student's own object: tries every claim, prints what was found, and returns a Result.
 
-    The student's code runs in isolation (see _run), and each claim is tried with several seeds, which decide about
-    shapes and values. A claim is a function (answer, draw) that raises Wrong where it does not hold, and may return a
-    remark. Where the first claim does not hold, the others are not tried.
+    A claim is a function (student, draw) that asks for observations, raises Wrong where what they show is not right,
+    and may return a remark. It is tried with several draws, which decide about shapes and values. Where the first
+    claim does not hold, the others are not tried.
 
     Args:
         task, name: the task's number, and what the student writes.
         hints: the titles of the task's hints in the notebook.
-        errors: what the text of a Python error means in this task: (pattern, likely mistake, title of a hint).
+        causes: what an error in this task may come from, and the experiments that confirm it.
     """
 
-    def __init__(self, task: int, name: str, hints: tuple[str, ...], errors: tuple[tuple[str, str, str], ...] = ()):
-        self.task, self.name, self.hints, self.errors = task, name, hints, errors
+    def __init__(self, task: int, name: str, hints: tuple[str, ...], causes: tuple[Cause, ...] = ()):
+        self.task, self.name, self.hints, self.causes = task, name, hints, causes
         self.claims: list[tuple[str, Callable]] = []
 
     def claim(self, text: str) -> Callable:
@@ -90,74 +83,107 @@ class Check:
         return add
 
     def __call__(self, answer: Any) -> Result:
-        report = isolated(lambda send: self._try_all(answer, send), SECONDS)
-        self.latest = self._judge([Found(**message) for message in report.messages], report)
+        self.latest = self._result("failed", 0, ["  The check was interrupted: run it again."])
+        with _settings.restored(), torch.inference_mode(False):
+            _settings.normalise()
+            with isolated(answer, SECONDS) as channel:
+                self.latest = self.judge(channel)
         print(_coloured(self.latest))
         return self.latest
 
-    def _try_all(self, answer: Any, send: Send) -> None:
-        if not callable(answer) or isinstance(answer, nn.Module):
-            text = f"The check was given a {type(answer).__name__}."
-            send(vars(Found("wrong", text, f"It takes {self.name} itself, not something else or what it returns.")))
-            return
-        with torch.inference_mode(False):
-            for number, (_, claim) in enumerate(self.claims):
-                found = self._try(claim, answer, is_first=number == 0)
-                send(vars(found))
-                if number == 0 and found.kind != "holds":
-                    return
+    def judge(self, channel: Pipe | Queues, seed: int = 0) -> Result:
+        """The result for the answer that is observed at the other end of the channel.
 
-    def _try(self, claim: Callable, answer: Any, is_first: bool) -> Found:
-        for seed in SEEDS:
-            values = _settings.normalise()
-            found = self._try_once(claim, answer, seed, is_first)
-            changes = _settings.put_back(values)
-            if changes and found.kind != "not started":
-                text = f"After your code has run, {', and '.join(changes)}."
-                return Found("wrong", text, "It changes a setting of PyTorch that holds for the whole notebook.")
-            if found.kind != "holds":
-                return found
-        return found
-
-    def _try_once(self, claim: Callable, answer: Any, seed: int, is_first: bool) -> Found:
+        Inputs are drawn from the seed. Nothing is printed, and `latest` stays. The thread's autograd and default dtype
+        have to be PyTorch's defaults.
+        """
+        student, founds = Student(channel), []
         try:
-            return Found("holds", claim(answer, Draw(seed)) or "")
-        except Interrupted:
-            raise
+            kind = student.begin()
+            if not kind["callable"]:
+                text = f"The check was given a {kind['type']}."
+                founds.append(Found("wrong", text, f"It takes {self.name} itself, not something else or its result."))
+            else:
+                for number, (_, claim) in enumerate(self.claims):
+                    founds.append(self._try(claim, student, seed, is_first=number == 0))
+                    if number == 0 and founds[0].kind != "holds":
+                        break
+        except Ended as ended:
+            founds.append(ENDINGS[str(ended)])
+        return self._summary(founds, student.printed)
+
+    def _try(self, claim: Callable, student: Student, seed: int, is_first: bool) -> Found:
+        failures = []
+        for round_ in range(ROUNDS):
+            outcome = self._once(claim, student, Draw(ROUNDS * seed + round_), is_first)
+            if isinstance(outcome, Found) and outcome.kind == "not started":
+                return outcome
+            if isinstance(outcome, Wrong):
+                failures.append(outcome)
+        if not failures:
+            return outcome
+        first, *others = failures
+        told = [m for m in dict.fromkeys(first.mistakes) if m and all(m in other.mistakes for other in others)]
+        if len(told) > 1 and len(others) == 0:  # one failure is too little to tell them apart
+            told = []
+        if not told:
+            smallest = self._once(claim, student, Draw(ROUNDS * seed, small=True), is_first)
+            first = smallest if isinstance(smallest, Wrong) else first
+        return Found("wrong", first.found, told[0] if told else "", first.hint)
+
+    def _once(self, claim: Callable, student: Student, draw: Draw, is_first: bool) -> Found | Wrong:
+        try:
+            student.begin()
+            return Found("holds", claim(student, draw) or "")
         except Wrong as wrong:
-            return Found("wrong", *wrong.args)
-        except BaseException as error:
-            own = _own_parts(error)
-            is_stub = is_first and len(own) == 1 and _unwritten(error, own)
-            return Found("not started") if is_stub else self._explain(error, own)
+            return wrong
+        except Raised as error:
+            return Found("not started") if is_first and error.is_stub else self._explained(error, student, draw)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            return Wrong(f"What your code has done cannot be read ({type(error).__name__}: {error}).")
 
-    def _explain(self, error: BaseException, own: list[TracebackType]) -> Found:
-        text, line = _text(error), _last_line(own)
-        known = (*self.errors, *COMMON_ERRORS, *(() if line else CALL_ERRORS))
-        words = next((words for pattern, *words in known if re.search(pattern, text)), ("", ""))
-        if name := _unwritten(error, own):
-            words = (f"It needs {name}, which is not written yet.",)
-        return Found("wrong", f"{text}{line and f' (in {line})'}.", *words)
+    def _explained(self, error: Raised, student: Student, draw: Draw) -> Wrong:
+        """An error in words: a mistake only where an experiment confirms it, otherwise at most a hint."""
+        if error.unwritten:
+            return Wrong(str(error), f"It needs {error.unwritten}, which is not written yet.")
+        causes = (*self.causes, *COMMON_CAUSES, *(() if error.line else (WRONG_ARGUMENTS,)))
+        causes = [cause for cause in causes if matches(cause, error)]
+        for cause in causes:
+            if cause.experiment is None or _confirms(cause, student, draw):
+                return Wrong(str(error), cause.mistake + _misspelt(cause, student), cause.hint)
+        return Wrong(str(error), hint=causes[0].hint if causes else "")
 
-    def _judge(self, founds: list[Found], report: Report) -> Result:
-        if founds and founds[0].kind == "not started":
+    def _summary(self, founds: list[Found], printed: str) -> Result:
+        if founds[0].kind == "not started":
             return self._result("not started", 0, [])
-        points = sum(found.kind == "holds" for found in founds)
-        if report.ending != "finished":
-            founds = [*founds[: len(self.claims) - 1], ENDINGS[report.ending]]
         lines, told = [], set()
         for (text, _), found in zip(self.claims, founds, strict=False):
             lines += _lines(text, found, told)
         if untried := len(self.claims) - len(founds):
             lines.append(f"  --  {untried} more to be tried when this is solved")
-        if report.printed:
-            lines.append(f"  Your code printed: {report.printed.rstrip()}")
-        passed = all(found.kind == "holds" for found in founds)
-        return self._result("passed" if passed else "failed", points, lines)
+        if printed:
+            lines.append(f"  Your code printed: {printed.rstrip()}")
+        points = sum(found.kind == "holds" for found in founds)
+        return self._result("passed" if points == len(self.claims) else "failed", points, lines)
 
     def _result(self, status: str, points: int, lines: list[str]) -> Result:
         result = Result(self.task, self.name, status, points, len(self.claims), "")
         return replace(result, text="\n".join([headline(result), *lines]))
+
+
+def _confirms(cause: Cause, student: Student, draw: Draw) -> bool:
+    student.begin()
+    try:
+        return bool(cause.experiment(student, draw))
+    except (Raised, Wrong):
+        return False
+
+
+def _misspelt(cause: Cause, student: Student) -> str:
+    """For a method that is missing: the name in the class that looks like it."""
+    method = cause.mistake.removesuffix(".").rpartition(" ")[2]
+    close = difflib.get_close_matches(method, student.begin()["names"], 1, 0.7) if "no method" in cause.mistake else []
+    return f" It has one called {close[0]}." if close else ""
 
 
 def _coloured(result: Result) -> str:
@@ -182,39 +208,3 @@ def _lines(text: str, found: Found, told: set[str]) -> list[str]:
     if found.hint:
         lines.append(f'      See the hint "{found.hint}".')
     return lines
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {str(error)[:200]}".strip().rstrip(":.")
-    except Exception:  # of the error's own __str__
-        return type(error).__name__
-
-
-def _own_parts(error: BaseException) -> list[TracebackType]:
-    """The parts of an error's traceback that lie in what the student wrote, the outermost first."""
-    parts, part = [], error.__traceback__
-    while part:
-        if not part.tb_frame.f_code.co_filename.startswith(NOT_STUDENTS):
-            parts.append(part)
-        part = part.tb_next
-    return parts
-
-
-def _unwritten(error: BaseException, own: list[TracebackType]) -> str:
-    """The name of a function of the student's own, if a `raise` in it raised NotImplementedError; "" otherwise.
-
-    PyTorch does so, too, for some dtypes.
-    """
-    if not isinstance(error, NotImplementedError) or not own or own[-1].tb_next:
-        return ""
-    code = own[-1].tb_frame.f_code
-    return code.co_qualname if dis.opname[code.co_code[own[-1].tb_lasti]] == "RAISE_VARARGS" else ""
-
-
-def _last_line(own: list[TracebackType]) -> str:
-    """Where an error last came through; "" if nowhere."""
-    if not own:
-        return ""
-    [line] = traceback.extract_tb(own[-1], limit=1)
-    return f"line {line.lineno}: {line.line}".rstrip(": ")

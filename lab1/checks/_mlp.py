@@ -7,24 +7,60 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab1.checks._check import Check
-from lab1.checks._values import Draw, Wrong, agree, expect_gradients, expect_same, expect_tensor
+from lab1.checks._student import Cause, Student, Wrong
+from lab1.checks._values import NO_PARAMETERS, Draw, agree, expect_gradients, expect_lasting, expect_same, expect_tensor
 
 SHAPES = "mat1 and mat2 shapes cannot be multiplied"
 VALUES = "Shapes agree, values do not"
 PARAMETERS = "Parameters are missing"
 ALONE = "The images of a batch influence each other (BatchNorm, or something computed over the batch)."
 
+
+def _takes_vectors(student: Student, draw: Draw) -> bool:
+    """Whether images are a problem, but not if they are flattened already."""
+    student.make([784, 6, 5, 4])
+    return student.can("call", draw.normal(3, 784)) and not student.can("call", draw.normal(3, 1, 28, 28))
+
+
+def _takes_three_widths(student: Student, draw: Draw) -> bool:
+    """Whether only two widths are a problem."""
+    student.make([784, 5, 4])
+    return student.can("call", draw.normal(3, 1, 28, 28)) and not _takes_widths(student, draw, [784, 4])
+
+
+def _takes_widths(student: Student, draw: Draw, widths: list[int]) -> bool:
+    return student.can("make", widths) and student.can("call", draw.normal(3, 1, 28, 28))
+
+
+def _takes_more_images(student: Student, draw: Draw) -> bool:
+    student.make([784, 6, 5])
+    return student.can("call", draw.normal(3, 1, 28, 28)) and not student.can("call", draw.normal(1, 1, 28, 28))
+
+
+def _takes_equal_widths(student: Student, draw: Draw) -> bool:
+    return _takes_widths(student, draw, [784, 6, 6, 6])
+
+
 mlp = Check(
     1,
     "MLP",
     hints=(SHAPES, VALUES, PARAMETERS),
-    errors=(
-        (
-            r"mat1 and mat2|size of tensor|size mismatch",
-            "The images are not flattened, or the widths mixed up.",
+    causes=(
+        Cause(r"more than 1 value per channel", ALONE, VALUES, _takes_more_images),
+        Cause(r"", "A batch of one image loses its batch dimension (squeeze).", SHAPES, _takes_more_images),
+        Cause(r"mat1 and mat2|size of tensor", "The images are not flattened.", SHAPES, _takes_vectors),
+        Cause(
+            r"mat1 and mat2|size of tensor",
+            "Layers do not fit one another where the widths differ: what one gives, the next one takes.",
             SHAPES,
+            _takes_equal_widths,
         ),
-        (r"Expected more than 1 value per channel", ALONE, VALUES),
+        Cause(
+            r"IndexError|UnboundLocalError|StopIteration|ValueError",
+            "Two widths are too few for it: then there is a single linear layer and no ReLU.",
+            PARAMETERS,
+            _takes_three_widths,
+        ),
     ),
 )
 
@@ -35,10 +71,11 @@ def _widths(draw: Draw) -> list[int]:
 
 
 @mlp.claim("images (N, 1, 28, 28) become logits (N, widths[-1])")
-def _shape(answer, draw):
+def _shape(student, draw):
     for count in (1, draw.integer(2, 6)):
         widths = _widths(draw)
-        logits = answer(list(widths))(draw.normal(count, 1, 28, 28))
+        student.build(widths, hint=SHAPES)
+        logits = student.call(draw.normal(count, 1, 28, 28))
         if isinstance(logits, Tensor) and tuple(logits.shape) != (count, widths[-1]):
             mistakes = {
                 (count, widths[-2]): "The last linear layer is missing.",
@@ -52,35 +89,75 @@ def _shape(answer, draw):
 
 
 @mlp.claim("one linear layer between each two successive widths, however many")
-def _depth(answer, draw):
+def _depth(student, draw):
     for widths in ([784, 13], [784, 12, 10], _widths(draw)):
-        _linear_layers(answer(list(widths)), widths, draw)
+        student.build(widths, hint=PARAMETERS)
+        _expect_layers(student, widths, draw)
 
 
-def _linear_layers(model: nn.Module, widths: list[int], draw: Draw) -> list[tuple[Tensor, Tensor | float]]:
-    """Weight (out, in) and bias (out,) of each layer, found by their shapes. Random values are written into them."""
-    model(draw.normal(2, 1, 28, 28))  # lazy layers get their shapes
-    matrices = [p for p in model.parameters() if p.ndim == 2 and min(p.shape) > 1]
-    vectors = {p.numel(): p for p in model.parameters() if max(p.shape, default=1) == p.numel()}
+def _expect_layers(student: Student, widths: list[int], draw: Draw) -> None:
+    expect_lasting(student, [draw.normal(2, 1, 28, 28)], f"MLP({widths})", PARAMETERS)
     pairs = list(zip(widths, widths[1:], strict=False))
-    if sorted(sorted(p.shape) for p in matrices) != sorted(sorted(pair) for pair in pairs):
-        shapes = ", ".join(str(tuple(p.shape)) for p in matrices) or "none"
+    count = sum(p["value"].numel() for p in student.parameters())
+    expected = sum((a + 1) * b for a, b in pairs)
+    if count == expected:
+        return
+    layers = [_as_pair(matrix) for matrix in student.matrices()]
+    if not count:
+        mistake = NO_PARAMETERS
+    elif count == sum(a * b for a, b in pairs):
+        mistake = "The layers have no biases."
+    elif _is_fixed(student, len(layers)):
+        mistake = "The number of layers is fixed in the code."
+    elif len(layers) > len(pairs):
+        mistake = "There is a layer too many."
+    elif len(layers) < len(pairs):
+        mistake = "There is a layer too few."
+    else:
         mistake = "A layer has other widths than the list says."
-        if not matrices:
-            mistake = "The layers are kept in a plain Python list, where PyTorch does not see them."
-        elif len(matrices) > len(pairs):
-            mistake = "There is a layer too many, or the number of layers is fixed in the code."
-        elif len(matrices) < len(pairs):
-            mistake = "The number of layers is fixed in the code, or some are never made."
-        raise Wrong(f"The weights among the parameters of MLP({widths}): {shapes}.", mistake, PARAMETERS)
-    layers = []
-    for fan_in, fan_out in pairs:
-        matrix = next(p for p in matrices if sorted(p.shape) == sorted((fan_in, fan_out))).data
-        matrix.copy_(draw.normal(*matrix.shape) * fan_in**-0.5)
-        bias = vectors[fan_out].data if fan_out in vectors else torch.zeros(fan_out)
-        bias.copy_(draw.normal(*bias.shape))
-        layers.append((matrix if len(matrix) == fan_out else matrix.T, bias.view(-1)))
-    return layers
+    shapes = ", ".join(f"{a} x {b}" for a, b in layers) or "none"
+    text = f"MLP({widths}) has {count:,} parameters, expected {expected:,}. Its matrices: {shapes}."
+    raise Wrong(text, mistake, PARAMETERS)
+
+
+def _is_fixed(student: Student, count: int) -> bool:
+    """Whether there are so many layers for two, three and four widths alike."""
+    for widths in ([784, 8], [784, 7, 8], [784, 6, 7, 8]):
+        student.make(widths)
+        student.can("call", torch.zeros(2, 1, 28, 28))
+        if len(student.matrices()) != count:
+            return False
+    return True
+
+
+def _as_pair(matrix: Tensor) -> tuple[int, int]:
+    return matrix.shape[0], matrix.numel() // matrix.shape[0]
+
+
+def _loaded(student: Student, widths: list[int], draw: Draw) -> list[list[tuple[Tensor, Tensor]]]:
+    """Random values are written into all parameters. Returns (weight (out, in), bias (out,)) of each layer.
+
+    The parameters are found by their shapes, which differ as the widths do. The bias may be a further row or column of
+    the weight, the first or the last: so there are two readings.
+    """
+    student.call(draw.normal(2, 1, 28, 28))
+    parameters = student.parameters()
+    values = {p["name"]: draw.normal(*p["value"].shape) * 0.1 for p in parameters}
+    student.load(values)
+    matrices = [value.squeeze() for value in values.values() if sum(n > 1 for n in value.shape) == 2]
+    vectors = {value.numel(): value.flatten() for value in values.values() if sum(n > 1 for n in value.shape) == 1}
+    readings: list[list] = [[], []]
+    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        found = [m for each in matrices for m in (each, each.T) if m.shape[0] == fan_out]
+        for i, reading in enumerate(readings):
+            if weights := [m for m in found if m.shape[1] == fan_in]:
+                reading.append((weights[0], vectors.get(fan_out, torch.zeros(fan_out))))
+            elif weights := [m for m in found if m.shape[1] == fan_in + 1]:
+                reading.append((weights[0][:, 1 - i : fan_in + 1 - i], weights[0][:, -i]))
+            else:
+                text = f"Among the parameters of MLP({widths}) no matrix goes from {fan_in} to {fan_out}."
+                raise Wrong(text, hint=PARAMETERS)
+    return readings
 
 
 def _forward(images: Tensor, layers: list, between: Callable = F.relu) -> Tensor:
@@ -91,35 +168,41 @@ def _forward(images: Tensor, layers: list, between: Callable = F.relu) -> Tensor
 
 
 OTHERS = {
-    **{"sigmoid": torch.sigmoid, "tanh": torch.tanh, "softplus": F.softplus, "ELU": F.elu},
-    **{"leaky ReLU": F.leaky_relu, "ReLU6": F.relu6, "GELU": F.gelu, "SiLU": F.silu},
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "softplus": F.softplus,
+    "ELU": F.elu,
+    "leaky ReLU": F.leaky_relu,
+    "ReLU6": F.relu6,
+    "GELU": F.gelu,
+    "SiLU": F.silu,
 }
 
 
 @mlp.claim("a ReLU between the layers, raw logits at the end")
-def _values(answer, draw):
+def _values(student, draw):
     widths = _widths(draw)
-    model = answer(list(widths)).eval()
-    layers, images = _linear_layers(model, widths, draw), draw.normal(7, 1, 28, 28) * 5  # beyond ReLU6's 6
-    logits = _forward(images, layers)
+    student.build(widths)
+    student.mode(False)
+    readings = _loaded(student, widths, draw)
+    images = draw.normal(1 if draw.small else 7, 1, 28, 28) * 5  # beyond ReLU6's 6
+    layers, logits = readings[0], [_forward(images, layers) for layers in readings]
+    first = logits[0]
     mistakes = {
         "There is no ReLU between the layers.": _forward(images, layers, nn.Identity()),
-        "There is a ReLU after the last layer, too, but logits may be negative.": logits.relu(),
-        "There is a softmax at the end: logits are the values before it.": logits.softmax(1),
-        "There is a softmax over the batch at the end: logits are the values before any softmax.": logits.softmax(0),
-        "There is a log-softmax at the end: logits are the values before it.": logits.log_softmax(1),
-        "There is a sigmoid at the end: logits are the values before it.": logits.sigmoid(),
+        "There is a ReLU after the last layer, too, but logits may be negative.": first.relu(),
+        "There is a softmax at the end: logits are the values before it.": first.softmax(1),
+        "There is a softmax over the batch at the end: logits are the values before any softmax.": first.softmax(0),
+        "There is a log-softmax at the end: logits are the values before it.": first.log_softmax(1),
+        "There is a sigmoid at the end: logits are the values before it.": first.sigmoid(),
         "There is a ReLU on the images, too, and their negative values are lost.": _forward(images.relu(), layers),
         "The biases are not used.": _forward(images, [(weight, 0.0) for weight, _ in layers]),
-        **{
-            f"The function between the layers is {n}, not ReLU.": _forward(images, layers, f) for n, f in OTHERS.items()
-        },
-        **{
-            f"The ReLU after layer {k + 1} is missing.": _forward(images, layers, _all_but(k))
-            for k in range(len(layers) - 1)
-        },
     }
-    expect_same(model(images), logits, mistakes, VALUES, "An output")
+    for name, function in OTHERS.items():
+        mistakes[f"The function between the layers is {name}, not ReLU."] = _forward(images, layers, function)
+    for k in range(len(layers) - 1):
+        mistakes[f"The ReLU after layer {k + 1} is missing."] = _forward(images, layers, _all_but(k))
+    expect_same(student.call(images), logits, mistakes, VALUES, f"An output of MLP({widths})")
 
 
 def _all_but(missing: int) -> Callable[[Tensor], Tensor]:
@@ -129,17 +212,23 @@ def _all_but(missing: int) -> Callable[[Tensor], Tensor]:
 
 
 @mlp.claim("each image for itself, and in training as in evaluation")
-def _alone(answer, draw):
+def _alone(student, draw):
     widths = _widths(draw)
-    model, images = answer(list(widths)).train(), draw.normal(5, 1, 28, 28)
-    together = model(images)
-    if not agree(together, model(images)):
-        raise Wrong("Two calls with the same images differ.", "A Dropout, which the task does not ask for.", VALUES)
-    expect_same(torch.cat([model(image[None]) for image in images]), together, hint=VALUES, what="One image alone")
+    student.build(widths)
+    student.mode(True)
+    images = draw.normal(5, 1, 28, 28)
+    together = student.call(images)
+    if not agree(together, student.call(images)):
+        student.mode(False)
+        once = student.call(images)
+        mistake = "A Dropout, which the task does not ask for." if agree(once, student.call(images)) else ""
+        raise Wrong("In training mode, two calls with the same images give different outputs.", mistake, VALUES)
+    alone = torch.cat([student.call(image[None]) for image in images])
+    expect_same(alone, together, {ALONE: alone}, VALUES, f"MLP({widths}), one image alone")
 
 
 @mlp.claim("every parameter gets a gradient")
-def _gradients(answer, draw):
-    model = answer(_widths(draw))
-    F.cross_entropy(model(draw.normal(8, 1, 28, 28)), draw.integers((8,), 0, 2)).backward()
-    expect_gradients(model, PARAMETERS)
+def _gradients(student, draw):
+    widths = _widths(draw)
+    student.build(widths)
+    expect_gradients(student, [draw.normal(8, 1, 28, 28)], draw.normal(8, widths[-1]), f"MLP({widths})", PARAMETERS)

@@ -1,35 +1,40 @@
 """Random inputs for the claims of a check, and what its claims expect of the values that come back."""
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-
-class Wrong(Exception):
-    """A claim that does not hold: what was seen, the likely mistake in words, and the title of a hint."""
-
-    def __init__(self, found: str, mistake: str = "", hint: str = ""):
-        super().__init__(found, mistake, hint)
+from lab1.checks._student import Raised, Student, Wrong
+from lab1.checks.channel import Other
 
 
 class Draw:
-    """Random shapes and values: for one seed always the same, whatever else draws random numbers."""
+    """Random shapes and values: for one seed always the same, whatever else draws random numbers.
 
-    def __init__(self, seed: int):
-        self._generator = torch.Generator().manual_seed(seed)
+    small: sizes are the smallest, for an input that can be looked at.
+    """
+
+    def __init__(self, seed: int, small: bool = False):
+        self._generator, self.small = torch.Generator().manual_seed(seed), small
 
     def integers(self, shape: tuple[int, ...], low: int, high: int) -> Tensor:
         """From low to high, both included; int64."""
         return torch.randint(low, high + 1, shape, generator=self._generator)
 
     def integer(self, low: int, high: int) -> int:
-        return int(self.integers((), low, high))
+        """A size."""
+        return low if self.small else int(self.integers((), low, high))
 
     def distinct(self, count: int, low: int, high: int) -> list[int]:
-        return (low + torch.randperm(high + 1 - low, generator=self._generator)[:count]).tolist()
+        """Sizes of which no two are alike."""
+        if self.small:
+            return list(range(low, low + count))
+        return (low + self.order(high + 1 - low)[:count]).tolist()
+
+    def order(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=self._generator)
 
     def normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self._generator)
@@ -49,17 +54,21 @@ def expect_tensor(value: Any, shape: tuple[int, ...], dtype: torch.dtype, what: 
     """
     if value is None:
         raise Wrong(f"{what} is None, not a tensor.", "A return statement is missing.", hint)
+    if isinstance(value, Other) and value.note:
+        raise Wrong(f"{what} {value.note}, the inputs are on the CPU.", hint=hint)
     if not isinstance(value, Tensor):
-        raise Wrong(f"{what} is a {type(value).__name__}, not a tensor.", "It is of another type than asked for.", hint)
+        raise Wrong(f"{what} is of type {type_name(value)}, not a tensor.", hint=hint)
     if tuple(value.shape) != tuple(shape):
         raise Wrong(f"{what} has shape {tuple(value.shape)}, expected {tuple(shape)}.", hint=hint)
     if value.dtype != dtype:
-        raise Wrong(f"{what} is {value.dtype}, expected {dtype}.", "The dtype is another than asked for.", hint)
-    if value.device.type != "cpu":
-        raise Wrong(f"{what} lies on {value.device}, the inputs on cpu.", "The device is fixed in the code.", hint)
+        raise Wrong(f"{what} is {value.dtype}, expected {dtype}.", hint=hint)
     if value.is_floating_point() and not value.isfinite().all():
-        raise Wrong(f"{what} contains NaN or infinity.", "Something is divided by zero or overflows.", hint)
+        raise Wrong(f"{what} contains NaN or infinity: something is divided by zero, or overflows.", hint=hint)
     return value.detach()
+
+
+def type_name(value: Any) -> str:
+    return value.type if isinstance(value, Other) else type(value).__name__
 
 
 def expect_number(value: Any, what: str, hint: str = "") -> float:
@@ -70,13 +79,13 @@ def expect_number(value: Any, what: str, hint: str = "") -> float:
     """
     if value is None:
         raise Wrong(f"{what} is None, not a number.", "A return statement is missing.", hint)
-    if isinstance(value, Tensor):
-        graph = ", with the graph of its gradient attached," if value.requires_grad else ""
+    if isinstance(value, Tensor) or (isinstance(value, Other) and value.type == "Tensor"):
+        graph = " with the graph of its gradient attached" if isinstance(value, Tensor) and value.requires_grad else ""
         raise Wrong(f"{what} is a tensor{graph} and not a number.", "A tensor is not turned into a number.", hint)
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise Wrong(f"{what} is a {type(value).__name__}, not a number.", "It is of another type than asked for.", hint)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Wrong(f"{what} is of type {type_name(value)}, not a number.", hint=hint)
     if not abs(value) < float("inf"):
-        raise Wrong(f"{what} is {value}.", "Something is divided by zero or overflows (NaN, infinity).", hint)
+        raise Wrong(f"{what} is {value}: something is divided by zero, or overflows (NaN, infinity).", hint=hint)
     return float(value)
 
 
@@ -88,7 +97,7 @@ def expect_same(
     what: str = "",
     tolerance: float = 1e-4,
 ) -> None:
-    """What is seen agrees with what is expected; where not, the mistake is the one that would give what is seen.
+    """What is seen agrees with what is expected; where not, the mistakes are those that would give what is seen.
 
     expected and the values of `mistakes` (a function gives it where that takes long) are numbers, tensors or lists of
     these, of which one has to agree.
@@ -96,15 +105,13 @@ def expect_same(
     Raises:
         Wrong: it does not agree.
     """
-    if not agree(seen, expected, tolerance):
-        first = expected[0] if isinstance(expected, list) else expected
-        text = f"{what}{': ' if what else ''}{_difference(seen, first)}."
-        raise Wrong(text, _recognised(seen, mistakes() if callable(mistakes) else mistakes, tolerance), hint)
-
-
-def _recognised(seen: Any, mistakes: Mistakes, tolerance: float) -> str:
-    """The words of the first mistake that would give what is seen; "" if none would."""
-    return next((words for words, value in mistakes.items() if agree(seen, value, tolerance)), "")
+    if agree(seen, expected, tolerance):
+        return
+    first = expected[0] if isinstance(expected, list) else expected
+    mistakes = mistakes() if callable(mistakes) else mistakes
+    fitting = [words for words, value in mistakes.items() if agree(seen, value, tolerance)]
+    more = " No single mistake that this check knows explains it." if mistakes and not fitting else ""
+    raise Wrong(f"{what}{': ' if what else ''}{_difference(seen, first)}.{more}", fitting, hint)
 
 
 def agree(seen: Any, expected: Any, tolerance: float = 1e-4) -> bool:
@@ -131,19 +138,64 @@ def _short(number: Any) -> str:
     return f"{number:.4g}"
 
 
-def expect_unchanged(before: Tensor, after: Tensor, what: str, hint: str = "") -> None:
-    if not torch.equal(before, after):
-        raise Wrong(f"After the call {what} are no longer what they were.", "The inputs are changed in place.", hint)
+def listed(value: Any) -> str:
+    """A tensor as nested lists, if it is small enough to be looked at; its shape otherwise."""
+    return str(value.tolist()) if value.numel() <= 16 else f"a tensor of shape {tuple(value.shape)}"
 
 
-def expect_gradients(model: nn.Module, hint: str = "") -> None:
-    """After a backward pass, every parameter has a gradient."""
-    missing = without_gradient(model)
-    if missing or not any(True for _ in model.parameters()):
-        text = f"No gradient for {', '.join(missing) or 'anything: model.parameters() is empty'}."
-        raise Wrong(text, "A part of the network is not used, or cut off from the gradient (detach, no_grad).", hint)
+def expect_unchanged(before: Any, after: Any, what: str, hint: str = "") -> None:
+    """Tensors, or lists of tensors, are the same as before the call."""
+    if isinstance(before, list) and not (isinstance(after, list) and len(after) == len(before)):
+        raise Wrong(f"After the call {what} is no longer what it was.", "The list that is given is changed.", hint)
+    pairs = zip(before, after, strict=True) if isinstance(before, list) else [(before, after)]
+    if not all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs):
+        in_other_order = isinstance(before, list) and all(any(_equal(a, b) for b in after) for a in before)
+        mistake = "The list that is given is changed." if in_other_order else "The inputs are changed in place."
+        raise Wrong(f"After the call {what} is no longer what it was.", mistake, hint)
 
 
-def without_gradient(model: nn.Module) -> list[str]:
-    """The names of the parameters that have none."""
-    return [name for name, p in model.named_parameters() if p.grad is None]
+def _equal(a: Any, b: Any) -> bool:
+    return torch.equal(torch.as_tensor(a), torch.as_tensor(b))
+
+
+def expect_gradients(student: Student, inputs: list, weights: Tensor, what: str, hint: str = "") -> None:
+    """Every parameter of the model that was made last gets a gradient from (output * weights).sum().
+
+    Raises:
+        Wrong: one does not; whether it is unused or cut off is found out by changing its value.
+    """
+    try:
+        gradients = student.gradients(inputs, weights)
+    except Raised as error:
+        if "does not require grad" not in error.text:
+            raise
+        gradients = {p["name"]: None for p in student.parameters()}
+    missing = [name for name, gradient in gradients.items() if gradient is None]
+    if not gradients:
+        raise Wrong(f"{what}: no parameters.", NO_PARAMETERS, hint)
+    if missing:
+        before = student.call(*inputs)
+        student.load({p["name"]: p["value"] + 1 for p in student.parameters() if p["name"] in missing})
+        mistake = "These parameters are never used." if agree(student.call(*inputs), before) else CUT_OFF
+        raise Wrong(f"{what}: no gradient for {', '.join(missing)}.", mistake, hint)
+
+
+def expect_lasting(student: Student, inputs: list, what: str, hint: str = "") -> None:
+    """Two calls of the model leave its parameters as they are. (At the first one lazy layers get their shapes.)
+
+    Raises:
+        Wrong: they do not.
+    """
+    student.call(*inputs)
+    before = student.parameters()
+    student.call(*inputs)
+    after = student.parameters()
+    if [p["name"] for p in before] != [p["name"] for p in after] or not all(
+        _equal(p["value"], q["value"]) for p, q in zip(before, after, strict=True)
+    ):
+        text = f"{what} has other parameters after each call."
+        raise Wrong(text, "Layers are made in forward, anew at each call: make them once, in __init__.", hint)
+
+
+NO_PARAMETERS = "PyTorch sees no layer: they lie in a plain Python list, tuple or dict."
+CUT_OFF = "The output is cut off from the gradient of these parameters (detach, no_grad, requires_grad=False)."

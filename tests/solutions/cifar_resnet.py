@@ -90,19 +90,25 @@ class PooledBlock(PaddedBlock):
 
 
 class Score(nn.Module):
-    """A matrix (in, out)."""
+    """A matrix (in, out) and a bias."""
 
     def __init__(self, num_classes):
         super().__init__()
         self.matrix = nn.Parameter(torch.randn(64, num_classes) * 0.1)
+        self.shift = nn.Parameter(torch.zeros(num_classes))
 
     def forward(self, x):
-        return x @ self.matrix
+        return x @ self.matrix + self.shift
+
+
+@wrong(checks.cifar_resnet, "shortcut averages neighbouring values")
+def pooled(n, skip=True, num_classes=10):
+    return build(n, skip, num_classes, block=PooledBlock)
 
 
 @right(checks.cifar_resnet)
-def pooled(n, skip=True, num_classes=10):
-    return build(n, skip, block=PooledBlock, head=[*head(1)[:2], Score(num_classes)])
+def padded_with_own_score(n, skip=True, num_classes=10):
+    return build(n, skip, block=PaddedBlock, head=[*head(1)[:2], Score(num_classes)])
 
 
 @right(checks.cifar_resnet)
@@ -129,13 +135,13 @@ mistake("ten_classes", "num_classes is not used", "expected", "shape", call=lamb
 mistake("nothing", "return statement is missing", call=lambda n, skip, k: print())
 mistake("never_skips", "not added where skip=True", call=lambda n, skip, k: build(n, False, k))
 mistake("always_skips", "added where skip=False, too", call=lambda n, skip, k: build(n, True, k))
-mistake("one_block_less", "number of layers", call=lambda n, skip, k: build(n + 1, skip, k))
-mistake("fixed_depth", "number of layers", call=lambda n, skip, k: build(3, skip, k))
+mistake("one_block_more_in_each_stage", "Each stage has n + 1 blocks", call=lambda n, skip, k: build(n + 1, skip, k))
+mistake("fixed_depth", "does not depend on n", call=lambda n, skip, k: build(3, skip, k))
 mistake("wide", "others than 16, 32, 64", widths=(64, 128, 256))
 mistake("four_stages", "four stages", widths=(16, 32, 64, 128))
 mistake("after_last_relu", "after the last ReLU", block=AfterLastReLU)
 mistake("always_projects", "projections where none are needed", block=residual_block.AlwaysProjects)
-mistake("no_projection", "no projection makes them fit", block=residual_block.NoProjection)
+mistake("no_projection", "no projection that makes the input fit", block=residual_block.NoProjection)
 mistake("no_norm", "BatchNorm is missing", block=residual_block.NoNorm)
 mistake("no_strides", "not halved exactly twice", block=residual_block.NoStride)
 mistake("softmax", "softmax at the end", head=lambda k: [*head(k), nn.Softmax(1)])

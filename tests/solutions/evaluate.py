@@ -21,14 +21,14 @@ def usual(model, loader, device):
 
 @right(checks.evaluate)
 def all_at_once(model, loader, device, loss_function=F.cross_entropy):
-    """Everything is collected on the CPU; the mode is restored; tensors are returned."""
+    """Everything is collected on the CPU; the mode is restored."""
     was_training = model.training
     model.eval()
     with torch.inference_mode():
         logits = torch.cat([model(x.to(device)).cpu() for x, _ in loader])
     labels = torch.cat([y for _, y in loader])
     model.train(was_training)
-    return [loss_function(logits, labels), (logits.max(1).indices == labels).float().mean()]
+    return [loss_function(logits, labels).item(), (logits.max(1).indices == labels).float().mean().item()]
 
 
 @right(checks.evaluate)
@@ -95,7 +95,7 @@ mistake("nll", "nll_loss of the logits", loss=F.nll_loss)
 mistake("average_loss", "last batch is smaller", result=lambda m, ls, r, n: (sum(ls) / len(ls), sum(r) / sum(n)))
 mistake(
     "average_accuracy",
-    "accuracy: ",
+    "the accuracy, batches of",
     "last batch is smaller",
     result=lambda m, ls, r, n: (m, sum(a / b for a, b in zip(r, n, strict=True)) / len(n)),
 )
@@ -104,7 +104,7 @@ mistake("count", "how many examples are right", result=lambda m, ls, r, n: (m, s
 mistake("errors", "examples that are wrong", hits=lambda z, y: z.argmax(1) != y)
 mistake("swapped", "other order", result=lambda m, ls, r, n: (sum(r) / sum(n), m))
 mistake("last_batch", "last batch alone", result=lambda m, ls, r, n: (ls[-1], r[-1] / n[-1]))
-mistake("only_loss", "not the pair", result=lambda m, ls, r, n: m)
+mistake("only_loss", "not a pair", result=lambda m, ls, r, n: m)
 mistake("nothing", "return statement is missing", result=lambda m, ls, r, n: None)
 mistake("mean_twice", "mean is taken twice", result=lambda m, ls, r, n: (sum(ls) / sum(n), sum(r) / sum(n)))
 mistake("per_batch", "divided by the number of batches", result=lambda m, ls, r, n: (m, sum(r) / len(n)))
@@ -123,7 +123,7 @@ def with_gradients(model, loader, device):
     return loss / len(loader.dataset), correct / len(loader.dataset)
 
 
-@wrong(checks.evaluate, "trained while it is evaluated")
+@wrong(checks.evaluate, "values are changed while it is evaluated")
 def trains(model, loader, device):
     loss, accuracy = usual(model, loader, device)
     for x, y in loader:

@@ -46,22 +46,39 @@ class Learned(nn.Module):
 
 @right(checks.fcn_head)
 class Einsum(nn.Module):
-    """Matrices instead of convolutions, nearest neighbours instead of bilinear, no biases."""
+    """Matrices instead of convolutions, and biases of their own."""
 
     def __init__(self, in_channels, num_classes):
         super().__init__()
         self.matrices = nn.ParameterList(nn.Parameter(torch.randn(num_classes, c) * 0.01) for c in in_channels)
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(num_classes, 1, 1)) for _ in in_channels)
 
     def forward(self, features, size):
-        scores = [torch.einsum("nchw,kc->nkhw", f, m) for f, m in zip(features, self.matrices, strict=True)]
+        parts = zip(features, self.matrices, self.biases, strict=True)
+        scores = [torch.einsum("nchw,kc->nkhw", f, m) + b for f, m, b in parts]
         total = scores.pop()
         while scores:
             finer = scores.pop()
-            total = F.interpolate(total, finer.shape[2:]) + finer
-        return F.interpolate(total, size)
+            total = bilinear(total, finer.shape[2:]) + finer
+        return bilinear(total, size)
 
 
 @right(checks.fcn_head)
+class Lazy(nn.Module):
+    """Lazy convolutions; corners aligned."""
+
+    def __init__(self, in_channels, num_classes):
+        super().__init__()
+        self.scores = nn.ModuleList(nn.LazyConv2d(num_classes, 1) for _ in in_channels)
+
+    def forward(self, features, size):
+        out = self.scores[0](features[-1])
+        for score, feature in zip(self.scores[1:], reversed(features[:-1]), strict=True):
+            out = F.interpolate(out, feature.shape[2:], mode="bilinear", align_corners=True) + score(feature)
+        return F.interpolate(out, size, mode="bilinear", align_corners=True)
+
+
+@wrong(checks.fcn_head, "Nothing is fused")
 class PixelwiseLinear(nn.Module):
     """Linear layers over the last dimension; every score map goes straight to the full size."""
 
@@ -74,7 +91,7 @@ class PixelwiseLinear(nn.Module):
         return torch.stack([bilinear(s, size) for s in reversed(scores)]).sum(0)
 
 
-@right(checks.fcn_head)
+@wrong(checks.fcn_head, "Nothing is fused", "no biases", "The list that is given is changed")
 class Consuming(nn.Module):
     """Matrices (in, out); both lists that it is given are empty or turned round afterwards."""
 
@@ -208,7 +225,7 @@ def _(self, features, size):
     return bilinear(out, size)
 
 
-@forward_mistake("FixedFactor", "output's size is fixed")
+@forward_mistake("FixedFactor", "same size whatever `size` is")
 def _(self, features, size):
     return F.interpolate(Stepwise.forward(self, features, features[0].shape[2:]), scale_factor=4)
 
@@ -266,7 +283,7 @@ class ElevenClasses(Stepwise):
         super().__init__(in_channels, 21)
 
 
-@wrong(checks.fcn_head, "one template for the whole image", "no score layer of its own")
+@wrong(checks.fcn_head, "no score layer of its own")
 class OneTemplate(nn.Module):
     """Seen in published solutions: the last map is pooled, and one large stride makes an image of it again."""
 

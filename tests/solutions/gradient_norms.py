@@ -100,19 +100,19 @@ def tensors(model):
     return {name: p.grad.norm() for name, p in model.named_parameters() if p.ndim >= 2}
 
 
-@wrong(checks.gradient_norms, "after zero_grad has deleted them")
+@wrong(checks.gradient_norms, "deletes the gradients (zero_grad) before")
 def after_zero_grad(model):
     model.zero_grad()
     return comprehension(model)
 
 
-@wrong(checks.gradient_norms, "after zero_grad has deleted them")
+@wrong(checks.gradient_norms, "deletes the gradients (zero_grad) before")
 def after_zero_grad_skipping(model):
     model.zero_grad()
     return {name: p.grad.norm().item() for name, p in model.named_parameters() if p.ndim >= 2 and p.grad is not None}
 
 
-@wrong(checks.gradient_norms, "after zero_grad has deleted them")
+@wrong(checks.gradient_norms, "deletes the gradients (zero_grad) before")
 def after_setting_to_zero(model):
     model.zero_grad(set_to_none=False)
     return comprehension(model)

@@ -98,7 +98,7 @@ def fixed_background(images, labels, threshold=0.5, background=10):
     return torch.where(images[:, 0] > threshold, labels[:, None, None], 10)
 
 
-@wrong(checks.label_map, "labels (N,) do not meet the images")
+@wrong(checks.label_map, "labels (N,) meet the columns")
 def not_broadcast(images, labels, threshold=0.5, background=10):
     return torch.where(images[:, 0] > threshold, labels, background)
 

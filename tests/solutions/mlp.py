@@ -221,7 +221,7 @@ class NoSuper(nn.Module):
         self.fc = nn.Linear(widths[0], widths[-1])
 
 
-@wrong(checks.mlp, "no forward method")
+@wrong(checks.mlp, "no method called forward")
 class NoForward(nn.Module):
     def __init__(self, widths):
         super().__init__()

@@ -211,6 +211,6 @@ def doubles(digits, labels, positions, size, background=10):
     return canvas.double(), target
 
 
-@wrong(checks.paste_digits, "not the pair")
+@wrong(checks.paste_digits, "not a pair")
 def only_canvas(digits, labels, positions, size, background=10):
     return slices(digits, labels, positions, size, background)[0]

@@ -9,7 +9,7 @@ from solutions import right, wrong
 
 @right(checks.residual_block)
 class Usual(nn.Module):
-    """The projection is made whenever the shape changes, and used where skip."""
+    """The projection is made where it is needed."""
 
     def __init__(self, in_channels, out_channels, stride=1, skip=True):
         super().__init__()
@@ -18,7 +18,7 @@ class Usual(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.shortcut = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
+        if skip and (stride != 1 or in_channels != out_channels):
             self.shortcut = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
             )
@@ -34,13 +34,14 @@ class Usual(nn.Module):
 
 @right(checks.residual_block)
 class Compact(nn.Module):
-    """Registered in another order, biases everywhere, a projection without BatchNorm, ReLUs in place."""
+    """Registered in another order, biases everywhere, ReLUs in place."""
 
     def __init__(self, in_channels, out_channels, stride=1, skip=True, dilation=1):
         super().__init__()
         self.projection = None
         if skip and (stride, in_channels) != (1, out_channels):
-            self.projection = nn.Conv2d(in_channels, out_channels, 1, stride)
+            conv = nn.Conv2d(in_channels, out_channels, 1, stride)
+            self.projection = nn.Sequential(conv, nn.BatchNorm2d(out_channels))
         self.second = nn.Sequential(nn.Conv2d(out_channels, out_channels, 3, 1, 1), nn.BatchNorm2d(out_channels))
         self.first = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 3, stride, 1), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
@@ -67,12 +68,13 @@ class Functional(nn.Module):
         self.w1 = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3) * 0.1)
         if skip and (stride > 1 or in_channels != out_channels):
             self.w = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1) * 0.1)
+            self.norms.append(nn.BatchNorm2d(out_channels))
 
     def forward(self, x):
         y = self.norms[0](F.conv2d(x, self.w1, stride=self.stride, padding=1)).clamp(min=0)
         y = self.norms[1](F.conv2d(y, weight=self.w2, padding=1))
         if self.skip:
-            x = F.conv2d(x, self.w, stride=self.stride) if hasattr(self, "w") else x
+            x = self.norms[2](F.conv2d(x, self.w, stride=self.stride)) if hasattr(self, "w") else x
             y = torch.add(x, y)
         return torch.maximum(y, torch.zeros_like(y))
 
@@ -106,14 +108,14 @@ class LinearProjection(Usual):
         super().__init__(in_channels, out_channels, stride, skip)
         self.bn1, self.bn2, self.stride = OwnNorm(out_channels), OwnNorm(out_channels), stride
         if not isinstance(self.shortcut, nn.Identity):
-            self.shortcut = nn.Linear(in_channels, out_channels)
+            self.shortcut, self.norm = nn.Linear(in_channels, out_channels), OwnNorm(out_channels)
 
     def forward(self, x):
         out = branch(self, x)
         if self.skip:
             x = x[:, :, :: self.stride, :: self.stride]
             if isinstance(self.shortcut, nn.Linear):
-                x = self.shortcut(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+                x = self.norm(self.shortcut(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
             out = out + x
         return F.relu(out)
 
@@ -152,9 +154,10 @@ def _(self, x):
     return F.relu(branch(self, x))
 
 
-@forward_mistake("AlwaysSkips", "added where skip=False, too")
-def _(self, x):
-    return F.relu(branch(self, x) + self.shortcut(x))
+@wrong(checks.residual_block, "added where skip=False, too")
+class AlwaysSkips(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride)
 
 
 @forward_mistake("NoReLUBetween", "ReLU between the two convolutions is missing")
@@ -175,7 +178,7 @@ def _(self, x):
     return F.relu(out + self.shortcut(x)) if self.skip else F.relu(out)
 
 
-@forward_mistake("SharedNorm", "One BatchNorm serves both")
+@forward_mistake("SharedNorm", "One BatchNorm is used twice")
 def _(self, x):
     if hasattr(self, "bn2"):
         del self.bn2
@@ -200,14 +203,14 @@ def _(self, x):
     F.relu(branch(self, x))
 
 
-@wrong(checks.residual_block, "no projection makes them fit")
+@wrong(checks.residual_block, "no projection makes the input fit")
 class NoProjection(Usual):
     def __init__(self, in_channels, out_channels, stride=1, skip=True):
         super().__init__(in_channels, out_channels, stride, skip)
         self.shortcut = nn.Identity()
 
 
-@wrong(checks.residual_block, "no projection makes them fit")
+@wrong(checks.residual_block, "no projection makes the input fit")
 class NoProjectionForStride(Usual):
     def __init__(self, in_channels, out_channels, stride=1, skip=True):
         super().__init__(in_channels, out_channels, stride, skip)
@@ -267,7 +270,7 @@ class NoSkipByDefault(Usual):
         super().__init__(in_channels, out_channels, stride, skip)
 
 
-@wrong(checks.residual_block, "by its stride, in height and width")
+@wrong(checks.residual_block, "does not have the block's stride")
 class ProjectionWithoutStride(Usual):
     def __init__(self, in_channels, out_channels, stride=1, skip=True):
         super().__init__(in_channels, out_channels, stride, skip)

@@ -117,7 +117,7 @@ def needs_bias(linear):
     return conv
 
 
-@wrong(checks.to_conv1x1, "bias is not copied")
+@wrong(checks.to_conv1x1, "has no bias, but the convolution has one")
 def keeps_random_bias(linear):
     conv = nn.Conv2d(linear.in_features, linear.out_features, 1)
     conv.weight.data.copy_(linear.weight.data[:, :, None, None])
@@ -126,7 +126,7 @@ def keeps_random_bias(linear):
     return conv
 
 
-@wrong(checks.to_conv1x1, "not one convolution")
+@wrong(checks.to_conv1x1, "Sequential, not an nn.Conv2d")
 def sequential(linear):
     return nn.Sequential(copied(linear), nn.ReLU())
 
@@ -150,7 +150,7 @@ def assigns_tensor(linear):
     return conv
 
 
-@wrong(checks.to_conv1x1, "not brought to (out, in, 1, 1)")
+@wrong(checks.to_conv1x1, "where (out, in, 1, 1) is needed")
 def not_reshaped(linear):
     conv = nn.Conv2d(linear.in_features, linear.out_features, 1)
     conv.weight.data.copy_(linear.weight.data)

@@ -144,7 +144,7 @@ mistake("batch_size", "as large as the first", result="batch size")
 mistake("equal_batches", "batches times batch size", result="equal batches")
 mistake("step_after_forward", "or step before backward", after=["step", "backward"])
 mistake("none", "return statement is missing", result="none")
-mistake("list_", "is a list", result="list")
+mistake("list_", "of type list", result="list")
 
 
 @wrong(checks.train_epoch, "not turned into a number", "graph of its gradient")

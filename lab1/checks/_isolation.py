@@ -1,0 +1,128 @@
+"""Observe what a student wrote where it can do no harm: for a limited time, and with nothing it changes left behind.
+
+That is a forked copy of this process. A changed seed or default dtype, exit(), a loop that swallows every exception,
+gigabytes of memory: all of it ends with the copy, which answers through a pipe as long as it lives.
+
+Where that cannot be, it is a thread: on Windows, which cannot fork, and where there is a GPU, because autograd refuses
+to work in the copy of a process that has used it with a GPU at hand. Then settings and random states are put back by
+hand, and a thread that cannot be interrupted (a long sleep) is left to itself.
+"""
+
+import contextlib
+import ctypes
+import gc
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lab1.basics.device import default_device
+from lab1.checks.channel import Pipe, Queues, pipes
+from lab1.checks.observer import Interrupted, serve
+
+MAX_MEMORY = 2**30  # bytes that the copy may take in addition
+
+
+def isolated(answer: Any, seconds: float) -> AbstractContextManager[Pipe | Queues]:
+    """A channel to an observer of the answer, which ends after that many seconds, or with the context."""
+    fork = hasattr(os, "fork") and default_device().type == "cpu"
+    return (in_copy if fork else in_thread)(answer, seconds)
+
+
+@contextlib.contextmanager
+def in_copy(answer: Any, seconds: float) -> Iterator[Pipe]:
+    """`isolated`, in a forked copy of this process."""
+    with pipes(seconds) as (channel, theirs):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside other threads, such as Jupyter's
+            child = os.fork()
+        if child == 0:
+            _be_the_copy(answer, theirs)
+        try:
+            for descriptor in theirs:
+                os.close(descriptor)
+            yield channel
+        finally:
+            for kill in (os.killpg, os.kill):  # the group: the student's code may have started processes of its own
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(child, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child, 0)
+
+
+def _be_the_copy(answer: Any, descriptors: tuple[int, int]) -> None:
+    try:
+        os.setpgid(0, 0)
+        torch.set_num_threads(1)  # the other threads were not copied, and whoever waits for them waits for ever
+        gc.freeze()  # what the original owns (sockets, say) is not this process's to clean up
+        _limit_memory()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):  # of the process, which C code uses
+            os.dup2(nowhere, stream)
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115
+        serve(answer, Pipe(*descriptors))
+    finally:
+        os._exit(0)  # no clean-up: files and sockets are the original's
+
+
+def _limit_memory() -> None:
+    import resource
+
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        used = int(statm.read_text().split()[0]) * resource.getpagesize()
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = used + MAX_MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if most < 0 else min(wanted, most), most))
+
+
+@contextlib.contextmanager
+def in_thread(answer: Any, seconds: float) -> Iterator[Queues]:
+    """`isolated`, as far as a thread can be: without a limit to memory."""
+    channel, theirs = Queues.ends(seconds)
+    ended = threading.Event()
+
+    def target():
+        try:
+            serve(answer, theirs)
+        finally:
+            theirs.send(None)
+            ended.set()
+
+    thread = threading.Thread(target=target, daemon=True)  # a thread has a grad mode of its own
+    with _exit_raises():
+        thread.start()
+        try:
+            yield channel
+        finally:
+            channel.send(None)
+            _interrupt(thread, ended)
+
+
+def _interrupt(thread: threading.Thread, ended: threading.Event) -> None:
+    """Again and again, for a second at most: who swallows exceptions may be between two of them."""
+    for _ in range(100):
+        if ended.wait(0.01):
+            return
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Interrupted))
+
+
+@contextlib.contextmanager
+def _exit_raises() -> Iterator[None]:
+    """Within this process, os._exit would end the student's notebook."""
+
+    def raise_instead(status=0):
+        raise SystemExit(status)
+
+    real, os._exit = os._exit, raise_instead
+    try:
+        yield
+    finally:
+        os._exit = real
