@@ -24,7 +24,7 @@ from lab1.checks.channel import Ended, Pipe, Queues
 
 OWN_SECONDS = 8  # of the answer's own time; other threads of the notebook do not count
 WALL_SECONDS = 60  # for an answer that sleeps
-SHORT = 60  # bytes of code that anybody would write in the same way
+SHORT = 100  # bytes of code that anybody would write in the same way
 PACKAGE = Path(lab1.__file__).parent
 OURS = ("checks", "grade", "basics")  # what the checks themselves use
 CALL, ASK, REPLY, END, RESULT, USED = b"caresu"
@@ -130,7 +130,8 @@ def borrowed(code: CodeType, known: dict) -> str:
     if file.is_relative_to(PACKAGE):
         module = file.relative_to(PACKAGE).with_suffix("").parts
         return "" if module[0] in OURS else ".".join(("lab1", *module, code.co_qualname))
-    return f"a copy of {known[shape(code)]}" if len(code.co_code) > SHORT and shape(code) in known else ""
+    is_own = len(code.co_code) < SHORT or code.co_name.startswith("<")  # such as a comprehension
+    return "" if is_own or shape(code) not in known else f"a copy of {known[shape(code)]}"
 
 
 def shape(code: CodeType) -> tuple:
