@@ -138,8 +138,11 @@ def limit_processes() -> None:
 def main(connection_file: str, isolation: str, channel: str, names: str) -> None:
     from ipykernel.kernelapp import IPKernelApp
 
-    from lab1.grade import observe
+    from lab1 import data
+    from lab1.grade import lazy, observe
 
+    lazy.install()
+    data.load.__kwdefaults__["download"] = False  # there is no network, and to try it takes seconds
     shutil.copytree("../given", "..", dirs_exist_ok=True)
     if isolation == "bubblewrap":
         limit_processes()
