@@ -41,10 +41,14 @@ class Notebook:
         self.answers = {name: [] for name in names}  # [(cell, object)], each that was an answer, in order
         self.lost = {}  # name -> the cell after which it was no answer any more
         self.cell, self.source = 0, ""
+        self.running, self.left_running = count_running(), []
         shell.events.register("pre_run_cell", lambda info: self._begin(info.raw_cell))
         shell.events.register("post_run_cell", self._end)
 
     def _begin(self, source: str) -> None:
+        if (running := count_running()) > self.running:  # than ever: some come and go
+            self.left_running.append(self.cell)
+            self.running = running
         self.cell = self.shell.kernel.get_parent("shell").get("metadata", {}).get("lab1_cell", 0)
         self.source = source
 
@@ -82,13 +86,10 @@ class Notebook:
             elif answers:
                 self.lost.setdefault(name, self.cell)
 
-    def running(self) -> Said:
-        """What the cells have left behind that may act during later ones: threads, processes, an alarm."""
-        children = ""
-        with contextlib.suppress(OSError):
-            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-        alarm = hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0
-        return Said(running=threading.active_count() + len(children.split()) + alarm)
+    def suspects(self) -> Said:
+        """The cells that have left something running; the last one perhaps only for a moment, so it comes first."""
+        last = [self.cell] if count_running() > self.running else []
+        return Said(cells=[*last, *self.left_running])
 
     def finish(self) -> Said:
         """Have every answer checked that has not passed yet. Returns the cells that made and overwrote the answers."""
@@ -99,6 +100,15 @@ class Notebook:
             observe.check_the_rest(self)
         made = {name: [cell for cell, _ in answers] for name, answers in self.answers.items()}
         return Said(made=made, lost=self.lost)
+
+
+def count_running() -> int:
+    """What may act during later cells: threads, processes, an alarm."""
+    children = ""
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    alarm = hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    return threading.active_count() + len(children.split()) + alarm
 
 
 def is_answer(value: object) -> bool:

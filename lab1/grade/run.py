@@ -133,20 +133,22 @@ class Run:
     def _all_cells(self, running: Kernel) -> bool:
         """Whether all cells were run or left out; otherwise one of them has stopped the kernel."""
         self.grading.errors, self.suspects, images = [], [], Outputs()
-        before = _asked(running, "running()").get("running", 0)
         for cell in self.code:
             outputs = Outputs(images)
             try:
                 self._one(running, cell, outputs)
-                left = _asked(running, "running()").get("running", 0)
+                self.suspects = self._suspects(running)
             except Stopped as stopped:
                 self._blame(cell.number, str(stopped))
                 return False
-            if left > before or (ENDINGS.search(cell.source) and cell.number not in self.grading.left_out):
-                self.suspects.append(cell.number)
-            before = left
             cell.outputs = outputs.kept
         return True
+
+    def _suspects(self, running: Kernel) -> list[int]:
+        """The cells so far that may stop the kernel during a later one, the likeliest last."""
+        said = _asked(running, "suspects()").get("cells")
+        worded = [cell.number for cell in self.code if ENDINGS.search(cell.source)]
+        return [*worded, *(each for each in said or [] if isinstance(each, int))]
 
     def _one(self, running: Kernel, cell: Cell, outputs: Outputs) -> None:
         left_out = self.grading.left_out
