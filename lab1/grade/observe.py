@@ -37,6 +37,7 @@ def connect(notebook, descriptor: int) -> None:
     call = _check.Check.__call__
 
     def call_and_note(check, answer):
+        codes()  # before the copy is made, which would do it anew each time
         relay.given = answer
         return call(check, answer)
 
