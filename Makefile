@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard Lab1-CNNs*.ipynb)
 
-.PHONY: run test test-slow test-grading lab figures bench lint clean
+.PHONY: run test test-slow test-grading lab figures bench lint release clean
 
 run: $(VENV)/installed
 	$(BIN)/python tools/execute.py
@@ -35,6 +35,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+release:
+	$(PYTHON) tools/release.py $(if $(WORKED),--with-worked)
+
 clean:
 	rm -rf outputs $(VENV)
 
@@ -44,11 +47,16 @@ $(BIN)/python:
 # uv installs in half a minute what takes pip a few; without it pip does
 define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || echo "no uv: going on with pip"
+	@$(if $(CPU),$(install_cpu),:)
 	$(BIN)/python -m uv --version >/dev/null 2>&1 \
 	    && $(BIN)/python -m uv pip install --python $(BIN)/python $(1) -c constraints.txt \
 	    || $(BIN)/python -m pip install --disable-pip-version-check $(1) -c constraints.txt
 	touch $@
 endef
+
+# make run CPU=1: PyTorch without CUDA, about 1 GB instead of 6 on Linux
+install_cpu = $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --torch-backend cpu torch torchvision \
+	    -c constraints.txt 2>/dev/null || echo "PyTorch's CPU build cannot be reached: installing the ordinary build"
 
 $(VENV)/installed: requirements.txt constraints.txt | $(BIN)/python
 	$(call install,-r requirements.txt)

@@ -15,7 +15,7 @@ from benchmarks.harness import Row, compare, interleave, ratios
 from benchmarks.usual_script import UsualScript
 from lab1 import data, training
 from lab1.basics.device import default_device, gains_from_bf16, memory_format
-from lab1.training import loop
+from lab1.training import evaluation, loop, optimizers
 
 USUAL = "the usual script"
 
@@ -32,7 +32,7 @@ class Step:
         device = batch[0].device
         self.batch, self.within, self.autocast = batch, within, gains_from_bf16(device)
         self.model = copy.deepcopy(model).to(device, memory_format=memory_format(device, self.autocast))
-        self.optimizer = loop._sgd(self.model, lr=0.1, momentum=0.9, weight_decay=5e-4)
+        self.optimizer = optimizers.sgd(self.model, lr=0.1, momentum=0.9, weight_decay=5e-4)
 
     def __call__(self, num_steps: int = 1) -> float:
         batches, bar = [self.batch] * num_steps, tqdm(disable=True)
@@ -41,7 +41,7 @@ class Step:
 
 
 def without_matrix_products():
-    return mock.patch.object(training, "MatrixProducts", contextlib.nullcontext)
+    return mock.patch.object(evaluation, "MatrixProducts", contextlib.nullcontext)
 
 
 def run(quick: bool) -> list[Row]:

@@ -1,6 +1,10 @@
 """Lab 1 - Convolutional Neural Networks: the helper package of the notebooks."""
 
+import importlib.util
 import sys
+
+if importlib.util.find_spec("torch") is None:
+    raise ModuleNotFoundError("PyTorch is not installed in this Python: `python lab1/doctor.py` says what to do")
 
 from lab1 import data, training
 from lab1.analysis import segmentation

@@ -9,20 +9,28 @@ import argparse
 import contextlib
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from lab1 import MLP, ResMLP, ResNet, ResNet18, data, training
-from lab1.basics.device import hardware
-from lab1.experiment import tracking
+from lab1 import MLP, ResMLP, ResNet, ResNet18, data, experiment
 from lab1.training import distributed
 from lab1.training.checkpoints import CheckpointError
 
-MODELS = {  # name -> by default: the data set, the depth and the width; and the names of runs without and with skip
-    "mlp": ("mnist", 2, 64, "mlp", "resmlp"),
-    "resnet": ("cifar10", 20, 16, "plain", "resnet"),
-    "resnet18": ("cifar10", 18, 64, "resnet18-plain", "resnet18-skip"),
+
+class Defaults(NamedTuple):
+    data: str
+    depth: int
+    width: int
+    plain: str  # name of a run without residual connections
+    skip: str  # and with them
+
+
+MODELS = {
+    "mlp": Defaults(data="mnist", depth=2, width=64, plain="mlp", skip="resmlp"),
+    "resnet": Defaults(data="cifar10", depth=20, width=16, plain="plain", skip="resnet"),
+    "resnet18": Defaults(data="cifar10", depth=18, width=64, plain="resnet18-plain", skip="resnet18-skip"),
 }
 
 
@@ -36,7 +44,8 @@ def above_zero(kind):
         with contextlib.suppress(ValueError):
             if 0 < (value := kind(text)) < float("inf"):
                 return value
-        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' * (kind is int)}number above 0")
+        expected = "whole number" if kind is int else "number"
+        raise argparse.ArgumentTypeError(f"{text!r} is no {expected} above 0")
 
     return parse
 
@@ -65,7 +74,7 @@ def make_parser() -> Parser:
     add("--batch-size", type=count, default=128, help="of all processes together; default: 128")
     add("--lr", type=above_zero(float), default=0.1, help="the highest of the one-cycle schedule; default: 0.1")
     add("--seed", type=seed, default=0, help="of weights, batches and augmentation; default: 0")
-    add("--name", help="of the W&B run; default: such as plain-56-seed0")
+    add("--name", help="of the W&B run, to which the seed is added; default: such as plain-56, for plain-56-seed0")
     add("--group", default="command-line", help="of the W&B run; default: command-line")
     add("--checkpoint", type=Path, help="file to keep the run in; an unfinished run in it continues")
     return parser
@@ -95,8 +104,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Arguments default to those of the terminal."""
     parser = make_parser()
     args = parser.parse_args(arguments)
-    for option, default in zip(("data", "depth", "width"), MODELS[args.model][:3], strict=True):
-        setattr(args, option, getattr(args, option) or default)
+    defaults = MODELS[args.model]
+    args.data = args.data or defaults.data
+    args.depth = args.depth or defaults.depth
+    args.width = args.width or defaults.width
     try:
         build(args.model, args.depth, args.width, not args.no_skip, (3, 32, 32), 10)
         device = distributed.start()
@@ -117,21 +128,21 @@ def is_first() -> bool:
 def train(args: argparse.Namespace, device: torch.device) -> None:
     with distributed.one_at_first():
         dataset = data.load(args.data, args.num_train)
-    torch.manual_seed(args.seed)
-    skip = not args.no_skip
-    model = build(args.model, args.depth, args.width, skip, dataset.train.shape, len(dataset.classes))
-    settings = {key: getattr(args, key) for key in ("num_epochs", "batch_size", "lr", "seed")}
-    about = {"model": args.model, "depth": args.depth, "width": args.width, "skip": skip}
-    machines = {"hardware": hardware(), "processes": distributed.rank_and_size()[1]}
-    name = args.name or f"{MODELS[args.model][3 + skip]}-{args.depth}-seed{args.seed}"
-    options = {"group": args.group, "tags": (dataset.source,)}
-    options["config"] = settings | about | machines | {"data": str(dataset)}
-    with tracking.run(name, **options) if is_first() else contextlib.nullcontext(tracking.Run(None)) as run:
-        options = settings | {"config": about, "checkpoint": args.checkpoint, "device": device, "log": run.log}
-        history = training.fit(model, dataset.train, dataset.val, **options)
-        if len(history["epoch"]) < args.num_epochs:
-            raise KeyboardInterrupt  # fit was interrupted
-        run.summarise({f"last/{key}": values[-1] for key, values in history.items() if "/" in key})
+    skip, names = not args.no_skip, MODELS[args.model]
+    shape, num_classes = dataset.train.shape, len(dataset.classes)
+    experiment.train(
+        args.name or f"{names.skip if skip else names.plain}-{args.depth}",
+        lambda: build(args.model, args.depth, args.width, skip, shape, num_classes),
+        dataset,
+        group=args.group,
+        seed=args.seed,
+        config={"model": args.model, "depth": args.depth, "width": args.width, "skip": skip},
+        num_epochs=args.num_epochs,
+        batch_size=args.batch_size,
+        lr=args.lr,
+        device=device,
+        checkpoint=args.checkpoint or False,
+    )
 
 
 if __name__ == "__main__":

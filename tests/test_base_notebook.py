@@ -1,6 +1,7 @@
 """The base notebook: every task is complete, nothing is solved as it is shipped, and everything can be solved."""
 
 import ast
+import os
 import re
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def test_header(task, check):
     numbers = re.fullmatch(
         r"\*\*Difficulty\*\* ([1-5]) of 5 · \*\*Importance\*\* ([1-5]) of 5 · \*\*Minutes\*\* (\d+)", rating
     )
-    assert numbers and 5 <= int(numbers[3]) <= 30
+    assert numbers and 5 <= int(numbers[3]) <= 40
     assert "*A correct answer:*" in "\n".join(goal)
 
 
@@ -93,17 +94,28 @@ def test_as_shipped():
     assert output.data["text/plain"].count("not started") == output.data["text/html"].count("not started") == 12
 
 
-def test_examples_of_code_are_python():
-    """What students are told to run in an experiment: it can be read, and lab1 has what it imports by now."""
-    blocks = [
-        block
-        for cell in NOTEBOOK.cells
-        if cell.cell_type == "markdown"
-        for block in re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL)
+def snippets(cell) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL) if cell.cell_type == "markdown" else []
+
+
+def test_table_of_contents():
+    """Headings are unique, and every heading of two levels can be reached from the first cell."""
+    texts = [cell.source for cell in NOTEBOOK.cells if cell.cell_type == "markdown"]
+    headings = re.findall(r"^(#{1,3}) (.+)$", "\n".join(texts), re.MULTILINE)
+    headings = [(len(level), title.replace("`", "").replace(" ", "-")) for level, title in headings]
+    assert len(dict.fromkeys(headings)) == len(headings)
+    targets = re.findall(r"\]\(#(.*?)\)", texts[0])
+    assert set(targets) <= {title for _, title in headings}
+    assert {title for level, title in headings if level == 1} - set(targets) == {headings[0][1]}
+    assert sum(target.startswith("Task-") for target in targets) == 12
+
+
+def test_every_picture_has_a_text():
+    pictures = [
+        output for cell in NOTEBOOK.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
-    assert len(blocks) >= 4
-    for block in blocks:
-        ast.parse(block)
+    assert len(pictures) >= 5
+    assert all(re.fullmatch(r"[A-Z].{20,}\.", output.metadata["image/png"]["alt"]) for output in pictures)
 
 
 def solved(notebook):
@@ -116,23 +128,44 @@ def solved(notebook):
     return notebook
 
 
-def test_solvable():
-    """With the model answers every cell runs, all checks pass, and no cell waits for a task."""
-    notebook = solved(NOTEBOOK)
+def pasted(notebook):
+    """A copy with each exercise's snippets, in their order, in the cell for its experiment."""
+    notebook, waiting = nbformat.from_dict(notebook), []
+    for cell in notebook.cells:
+        waiting += snippets(cell)
+        if cell.id.endswith("-yours"):
+            assert waiting, cell.id
+            cell.source, waiting = "\n".join(waiting), []
+    assert not waiting
+    return notebook
+
+
+def test_solvable(tmp_path):
+    """With the model answers every cell runs, all checks pass, no cell waits for a task, and every snippet runs."""
+    notebook = pasted(solved(NOTEBOOK))
+    environment = os.environ | {"LAB1_OUTPUT": str(tmp_path), "LAB1_PROFILE": "smoke"}
     client = nbclient.NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": ROOT}}
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": ROOT}}
     )
-    client.execute()
+    client.execute(env=environment)
     cells = {cell.id: cell for cell in notebook.cells}
     for task, check in (case.values for case in TASKS):
         points = len(check.claims)
         first_line = f"Task {check.task}, {check.name}: passed, {points} of {points} points\n"
         assert printed(cells[f"{task}-check"]).startswith(first_line), printed(cells[f"{task}-check"])
     text = "".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
-    assert "waits for task" not in text
+    assert "This cell needs task" not in text
     assert cells["scorecard"].outputs[0].data["text/plain"].count("passed") == 12
     assert "returns its input: True, returns zeros: False" in printed(cells["ex12-zero-run"])
     assert "returns its input: False, returns zeros: True" in printed(cells["ex12-zero-run"])
     assert "20 layers, skip=True: 272,474 parameters" in printed(cells["ex12-count"])
+    assert "20 layers, skip=False: 269,722 parameters" in printed(cells["ex12-count"])
     assert "the classifier says: True" in printed(cells["ex22-surgery-run"])
     assert "the same: True" in printed(cells["ex23-cam-run"])
+    figures = {path.stem for path in (tmp_path / "student-images").iterdir()}
+    wanted = {"mlp_curves", "mlp_depth", "cnn_depth", "loss_skip_connection", "result-exercise2", "result-exercise3"}
+    assert wanted | {"fcn_model", "grads_skip_connections_epoch0", "grads_no_skip_connections_epoch10"} <= figures
+    for cell in notebook.cells:
+        if cell.id.endswith("-yours"):
+            assert sum(len(printed(c).splitlines()) for c in [cell]) <= 60, "a wall of output"
+            assert all("alt" in o.metadata["image/png"] for o in cell.outputs if "image/png" in o.get("data", {}))

@@ -30,3 +30,13 @@ def test_smoke_writes_below_the_ignored_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("LAB1_OUTPUT", str(tmp_path / "elsewhere"))
     assert profiles.output_folder("images") == tmp_path / "elsewhere" / "images"
     assert (tmp_path / "elsewhere" / "images").is_dir()
+
+
+def test_a_profile_changes_how_much_but_not_what_is_shown():
+    """2.1 shows epochs 0 to 10 in every budget, and each budget trains at least as much as the smaller one."""
+    assert {profile.resnets.num_epochs for profile in profiles.PROFILES.values()} == {11}
+    for smaller, larger in (("smoke", "cpu"), ("cpu", "full")):
+        for study in ("baseline", "mlps", "cnns", "resnets", "fcns", "canvases", "shapes"):
+            few, many = (getattr(profiles.PROFILES[name], study) for name in (smaller, larger))
+            assert many.num_train is None or few.num_train <= many.num_train, study
+            assert few.num_epochs <= many.num_epochs and few.num_seeds <= many.num_seeds, study

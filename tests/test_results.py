@@ -45,3 +45,13 @@ def test_mean_and_spread():
     assert results.mean_and_spread([1.0, 2.0, 3.0], ".2f") == "2.00 ± 1.00"  # n - 1 in the denominator
     assert results.mean_and_spread([0.5], ".1%") == "50.0%"
     assert results.mean_and_spread(np.array([1.0, 3.0]), "+.1f") == "+2.0 ± 1.4"
+
+
+def test_mean_and_interval():
+    mean, half = results.mean_and_interval(np.array([1.0, np.nan, 3.0]))
+    assert (mean, half) == (2.0, pytest.approx(1.96))  # standard deviation sqrt(2), of two values
+    assert np.isnan(results.mean_and_interval(np.array([1.0, np.nan]))).all()
+
+
+def test_counted():
+    assert [results.counted(n, "seed") for n in (0, 1, 3)] == ["0 seeds", "1 seed", "3 seeds"]

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
 from lab1 import ResNet, checkpoints, training
+from lab1.analysis.gradients import epoch_rows
 from lab1.basics.device import gains_from_bf16
 from lab1.data import ImageSet
 from lab1.training.checkpoints import CheckpointError
@@ -138,7 +139,7 @@ def test_gradients_are_recorded(tiny):
     history = training.fit(small_model(), tiny(), num_epochs=3, batch_size=16, record_gradients=True)
     assert history["grad_norm"].shape == history["weight_norm"].shape == (9, 7)
     assert history["epoch_ends"] == [3, 6, 9]
-    assert torch.equal(training.epoch_rows(history, "grad_norm", 1), history["grad_norm"][3:6])
+    assert torch.equal(epoch_rows(history, "grad_norm", 1), history["grad_norm"][3:6])
     assert (history["grad_norm"] > 0).all()
 
 
@@ -358,3 +359,22 @@ def test_any_number_of_steps(num_steps):
     batches = [(torch.randn(4, 3, 8, 8), torch.arange(4))] * num_steps
     history = training.fit(ResNet((1,), num_classes=4, width=4), batches, num_epochs=1)
     assert 0 <= history["lr"][0] <= 0.1
+
+
+def test_history_says_whether_it_was_interrupted(tiny, tmp_path):
+    options = {"num_epochs": 2, "batch_size": 16, "checkpoint": tmp_path / "a.pt"}
+    assert training.fit(InterruptedAt(8), tiny(), tiny(seed=1), **options)["interrupted"] is True
+    assert "interrupted" not in checkpoints.load(tmp_path / "a.pt")["history"]
+    for _ in range(2):  # continued, then loaded
+        assert training.fit(InterruptedAt(0), tiny(), tiny(seed=1), **options)["interrupted"] is False
+
+
+def test_notes_are_those_of_the_beginning_and_not_compared(tiny, tmp_path):
+    path = tmp_path / "a.pt"
+    with pytest.raises(Stop):
+        fit_with_checkpoint(tiny, path, notes={"run_id": "first"}, log=stop_after(1))
+    for notes in ({"run_id": "second"}, None):
+        fit_with_checkpoint(tiny, path, notes=notes)
+        assert checkpoints.load(path)["notes"] == {"run_id": "first"}
+    fit_with_checkpoint(tiny, path, notes={"run_id": "third"}, retrain=True)
+    assert checkpoints.load(path)["notes"] == {"run_id": "third"}

@@ -38,13 +38,40 @@ def _norms(tensors: list[Tensor | None]) -> Tensor:
     return torch.stack(norms)
 
 
+def left_out(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """The trainable parameters that an optimizer does not hold, by name; a module that has no other, as one."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+
+    def names(module: nn.Module, prefix: str) -> list[str]:
+        trainable = [p for p in module.parameters() if p.requires_grad]
+        if prefix and len(trainable) > 1 and not any(id(p) in held for p in trainable):
+            return [prefix]
+        own = module.named_parameters(recurse=False)
+        found = [_join(prefix, name) for name, p in own if p.requires_grad and id(p) not in held]
+        for name, child in module.named_children():
+            found += names(child, _join(prefix, name))
+        return found
+
+    return names(model, "")
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def remark_left_out(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Print which trainable parameters no step will change, if there are any."""
+    if names := left_out(model, optimizer):
+        print(f"the optimizer does not hold {', '.join(names)}: no step changes them")
+
+
 class GradNormLogger:
     """Records the L2 norm of every weight's gradient at each optimizer step, exactly as the step sees it.
 
     It hooks into the optimizer, so it works in any training loop: after gradient clipping, accumulation and a
     GradScaler's unscaling, and inside a step with a closure (the first evaluation counts). Nothing is copied from the
-    device until it is read. The norm of the weight itself, before the step, is recorded beside it. Taught in
-    Exercise 2.1.
+    device until it is read. The norm of the weight itself, before the step, is recorded beside it. A weight that the
+    optimizer does not hold, and one that came into the model later, are remarked, once. Taught in Exercise 2.1.
 
     Args:
         model: its parameters with two or more dimensions are recorded, in the order of registration.
@@ -62,9 +89,11 @@ class GradNormLogger:
                 "the optimizer holds none of the model's weights: make it from model.parameters(), "
                 "after the last change to the model"
             )
+        remark_left_out(model, optimizer)
         self.layers = list(weights)
         self.epoch_ends: list[int] = []  # how many steps had been recorded when each epoch ended
-        self._weights = list(weights.values())
+        self._model, self._weights = model, list(weights.values())
+        self._has_remarked = False
         self._steps = 0
         self._recorded = torch.empty(0, 2, len(self.layers))  # two numbers a step and weight; doubled when full
         self._hook = optimizer.register_step_pre_hook(self._before_step)
@@ -93,7 +122,11 @@ class GradNormLogger:
         scale = getattr(optimizer, "grad_scale", None)  # a fused optimizer unscales inside its step
         if scale is not None:
             gradients /= scale.to(gradients.device)
+        found_inf = getattr(optimizer, "found_inf", None)  # the GradScaler found gradients with which it takes no step
+        if isinstance(found_inf, Tensor):
+            gradients.masked_fill_(found_inf.to(gradients.device) > 0, torch.nan)
         if self._steps == len(self._recorded):
+            self._remark_new_weights()
             grown = gradients.new_empty(max(64, 2 * self._steps), 2, len(self.layers))
             grown[: self._steps] = self._recorded
             self._recorded = grown
@@ -101,12 +134,23 @@ class GradNormLogger:
         self._recorded[self._steps, 1] = _norms(self._weights)
         self._steps += 1
 
+    def _remark_new_weights(self) -> None:
+        known = {id(p) for p in self._weights}
+        new = [name for name, p in weight_parameters(self._model).items() if id(p) not in known]
+        if new and not self._has_remarked:
+            self._has_remarked = True
+            print(f"{', '.join(new)}: new in the model, not recorded: make optimizer and GradNormLogger after its last change")
+
     def end_epoch(self) -> None:
         """Mark the end of an epoch after the steps recorded so far."""
+        self._remark_new_weights()
         self.epoch_ends.append(self._steps)
 
     def to_numpy(self) -> np.ndarray:
-        """Gradient norms, (steps, layers) float32; nan where a weight received no gradient."""
+        """Gradient norms, (steps, layers) float32; nan where a weight received no gradient, and in a step that a
+        GradScaler skipped.
+        """
+        self._remark_new_weights()
         return self._recorded[: self._steps, 0].cpu().numpy().copy()
 
     def weight_norms(self) -> np.ndarray:

@@ -100,8 +100,8 @@ class Check:
         student, founds = Student(channel), []
         try:
             kind = student.begin()
-            if not kind["callable"]:
-                text = f"The check was given a {kind['type']}."
+            if not isinstance(kind, dict) or not kind.get("callable"):
+                text = f"The check was given a {kind.get('type') if isinstance(kind, dict) else kind}."
                 founds.append(Found("wrong", text, f"It takes {self.name} itself, not something else or its result."))
             else:
                 for number, (_, claim) in enumerate(self.claims):
@@ -139,7 +139,7 @@ class Check:
             return wrong
         except Raised as error:
             return Found("not started") if is_first and error.is_stub else self._explained(error, student, draw)
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
             return Wrong(f"What your code has done cannot be read ({type(error).__name__}: {error}).")
 
     def _explained(self, error: Raised, student: Student, draw: Draw) -> Wrong:

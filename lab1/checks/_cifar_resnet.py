@@ -90,9 +90,8 @@ DEPTHS = {
     "Each stage has n + 1 blocks.": lambda n: 6 * n + 7,
     "Each stage has n - 1 blocks.": lambda n: 6 * n - 5,
     "Each stage has two blocks, as in ResNet18, whatever n is.": lambda n: 13,
-    "Each stage has three blocks, whatever n is.": lambda n: 19,
     "The first convolution is missing.": lambda n: 6 * n,
-    "The projections have 3x3 kernels instead of 1x1.": lambda n: 6 * n + 3,
+    "The projections have 3x3 kernels instead of 1x1.": lambda n: 6 * n + (1 if n == 2 else 3),  # n=2 is plain
 }
 
 
@@ -112,10 +111,10 @@ def _expect_kernels(layers: list[dict], n: int, counts: dict[int, int]) -> list[
         mistakes = ["The first convolution is that of the networks for large images, not 3x3."]
     elif len(shapes) == 6 * n + 1 and sorted({b for b, _ in shapes}) != [16, 32, 64]:
         mistakes = ["The channels of the stages are others than 16, 32, 64."]
-    elif len(set(counts.values())) > 1 or len(counts) == 1:
+    else:
         mistakes = [words for words, depth in DEPTHS.items() if all(depth(n) == k for n, k in counts.items())]
-    elif len(counts) > 1:
-        mistakes = ["The number of blocks does not depend on n."]
+        if not mistakes and len(counts) > 1 and len(set(counts.values())) == 1:
+            mistakes = ["The number of blocks does not depend on n."]
     by_width = ", ".join(f"{[b for b, _ in shapes].count(c)} with {c}" for c in sorted({b for b, _ in shapes}))
     text = f"n={n}: {len(shapes)} 3x3 convolutions, expected {6 * n + 1}; by output channels: {by_width}."
     raise Wrong(text, mistakes[0] if len(mistakes) == 1 else "", LAYERS)

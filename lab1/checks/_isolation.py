@@ -97,7 +97,8 @@ def in_thread(answer: Any, seconds: float) -> Iterator[Queues]:
             ended.set()
 
     thread = threading.Thread(target=target, daemon=True)  # a thread has a grad mode of its own
-    with _exit_raises():
+    streams = contextlib.redirect_stdout(sys.stdout), contextlib.redirect_stderr(sys.stderr)
+    with _exit_raises(), streams[0], streams[1]:  # put back, even if the thread is left to itself
         thread.start()
         try:
             yield channel

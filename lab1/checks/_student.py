@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lab1.checks.channel import Pipe, Queues, decode, encode
+from lab1.checks.channel import Ended, Pipe, Queues, decode, encode
 
 
 class Wrong(Exception):
@@ -56,13 +56,19 @@ class Student:
         def ask(*arguments, **options):
             self._channel.send(encode([name, list(arguments), options]))
             reply = decode(self._channel.receive())
-            self.given, self.printed = reply["given"], str(reply["printed"])[:1000]
-            if reply["changes"]:
-                text = f"After your code has run, {', and '.join(map(str, reply['changes']))}."
+            try:
+                self.given, self.printed = reply["given"], str(reply["printed"])[:1000]
+                changes, error = [str(each) for each in reply["changes"]], reply.get("error")
+                value = None if error else reply["value"]
+                error = error and Raised(error)
+            except (KeyError, TypeError, AttributeError) as broken:
+                raise Ended("gone") from broken
+            if changes:
+                text = f"After your code has run, {', and '.join(changes)}."
                 raise Wrong(text, "It changes a setting of PyTorch that holds for the whole notebook.")
-            if "error" in reply:
-                raise Raised(reply["error"])
-            return reply["value"]
+            if error:
+                raise error
+            return value
 
         return ask
 

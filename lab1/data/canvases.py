@@ -138,6 +138,27 @@ def digit_canvas(
     return _paste(patches * present[:, :, None, None], corners, labels[which].long(), size, threshold, background)
 
 
+def place_digits(images: Tensor, labels: Tensor, corners: Tensor, scale: Tensor, size: tuple[int, int]) -> Canvases:
+    """One canvas with every digit where it is wanted, moved inwards where it would reach beyond the edge.
+
+    Args:
+        images, labels: the digits, (D, 1, h, w) uint8 and (D,) integers.
+        corners: (D, 2) integers, the upper and the left edge of each digit's pixels that are not black.
+        scale: (D,) factors by which the digits are enlarged.
+
+    Raises:
+        ValueError: a digit is larger than the canvas.
+    """
+    patches, extents = _resized(images, scale)
+    room = torch.tensor(size) - extents
+    if (room < 0).any():
+        raise ValueError(
+            f"a digit of {extents.amax().item()} pixels does not fit: choose a larger size or a smaller scale"
+        )
+    corners = torch.minimum(corners, room).clamp(min=0)
+    return _paste(patches[None], corners[None], labels[None].long(), size, 0.5, BACKGROUND)
+
+
 def _check_ranges(images, labels, num_canvases, size, num_digits, scale, grid) -> None:
     if images.ndim != 4 or images.shape[1] != 1 or images.dtype != torch.uint8 or len(images) != len(labels):
         raise ValueError(f"digits must be (M, 1, h, w) uint8 with M labels, not {tuple(images.shape)} {images.dtype}")

@@ -8,128 +8,85 @@ import torch
 
 
 @dataclass(frozen=True)
-class Profile:
-    """How many images, seeds and steps an experiment gets. Never which model, and never which code.
+class Budget:
+    """How much one kind of network is trained. Image counts of None mean "all there are"."""
 
-    Image counts of None mean "all there are".
-    """
-
-    name: str
-    num_seeds: int  # repetitions of a study that takes seconds
-    # Exercise 1, on MNIST and CIFAR-10
-    num_mnist: int | None  # digits to train and validate the baseline with
-    num_test_mnist: int | None
-    num_depth_mnist: int | None  # digits to train and validate the MLPs of all depths with
-    num_depth_seeds: int
-    num_cnn_train: int | None  # images to train and validate the CNNs of all depths with
-    cnn_batch_size: int
-    num_cnn_epochs: int
-    num_cnn_seeds: int
-    # Exercise 2.1, on CIFAR-10
     num_train: int | None  # images to train and validate with
     num_test: int | None
+    num_epochs: int
     batch_size: int
-    num_trainings: int  # repetitions of a training
-    num_study_images: int  # images in the one batch of the study at initialisation
-    # Exercise 2.2, on MNIST
-    num_digits: int | None  # digits to train and validate with
-    num_test_digits: int | None
-    digit_batch_size: int
-    num_fcn_epochs: int
-    num_fcn_trainings: int  # repetitions of the chosen variant
-    num_canvases: int  # to fine-tune with
-    num_test_canvases: int
-    # Exercise 2.3, on CIFAR-10 and Shapes-10
-    num_explained: int  # validation images, and test images, whose heatmaps are measured
-    num_shapes: int | None  # images of Shapes-10 to train and validate with
-    num_test_shapes: int | None
-    shapes_batch_size: int
+    num_seeds: int = 1  # trainings
 
 
+@dataclass(frozen=True)
+class Profile:
+    """How many images, seeds and steps each exercise gets. Never which model, and never which code."""
+
+    name: str
+    num_seeds: int  # repetitions of what takes seconds
+    num_study_images: int  # in the one batch of the studies at initialisation
+    baseline: Budget  # Exercise 1.1: an MLP, on MNIST
+    mlps: Budget  # Exercise 1.2: MLPs of all depths, on MNIST
+    cnns: Budget  # Exercise 1.2: CNNs of all depths, on CIFAR-10
+    resnets: Budget  # Exercise 2.1: ResNet18 with and without skip connections, on CIFAR-10
+    fcns: Budget  # Exercise 2.2: the chosen variant, on MNIST
+    canvases: Budget  # Exercise 2.2: fine-tuning, on canvases of digits
+    shapes: Budget  # Exercise 2.3: a network to explain, on Shapes-10
+    num_explained: int  # Exercise 2.3: validation images, and test images, whose heatmaps are measured
+
+
+HAS_GPU = torch.cuda.is_available()
 PROFILES = {
     "smoke": Profile(
         name="smoke",
-        num_mnist=200,
-        num_test_mnist=60,
-        num_depth_mnist=60,
-        num_depth_seeds=1,
-        num_cnn_train=20,
-        cnn_batch_size=9,
-        num_cnn_epochs=1,
-        num_cnn_seeds=1,
         num_seeds=2,
-        num_train=20,
-        num_test=20,
-        batch_size=9,
-        num_trainings=1,
         num_study_images=4,
-        num_digits=30,
-        num_test_digits=20,
-        digit_batch_size=9,
-        num_fcn_epochs=1,
-        num_fcn_trainings=1,
-        num_canvases=2,
-        num_test_canvases=3,
+        baseline=Budget(num_train=200, num_test=60, num_epochs=20, batch_size=128),
+        mlps=Budget(num_train=60, num_test=60, num_epochs=10, batch_size=128),
+        cnns=Budget(num_train=20, num_test=20, num_epochs=1, batch_size=9),
+        resnets=Budget(num_train=20, num_test=20, num_epochs=11, batch_size=9),
+        fcns=Budget(num_train=30, num_test=20, num_epochs=1, batch_size=9),
+        canvases=Budget(num_train=2, num_test=3, num_epochs=2, batch_size=8),
+        shapes=Budget(num_train=10, num_test=20, num_epochs=15, batch_size=9),
         num_explained=2,
-        num_shapes=10,
-        num_test_shapes=20,
-        shapes_batch_size=9,
     ),
     "cpu": Profile(
         name="cpu",
-        num_mnist=20000,
-        num_test_mnist=None,
-        num_depth_mnist=6000,
-        num_depth_seeds=3,
-        num_cnn_train=4000,
-        cnn_batch_size=32,
-        num_cnn_epochs=10,
-        num_cnn_seeds=1,
         num_seeds=5,
-        num_train=1500,
-        num_test=1000,
-        batch_size=32,
-        num_trainings=1,
         num_study_images=64,
-        num_digits=6667,
-        num_test_digits=None,
-        digit_batch_size=32,
-        num_fcn_epochs=3,
-        num_fcn_trainings=1,
-        num_canvases=600,
-        num_test_canvases=500,
+        baseline=Budget(num_train=20000, num_test=None, num_epochs=20, batch_size=128),
+        mlps=Budget(num_train=6000, num_test=None, num_epochs=10, batch_size=128, num_seeds=3),
+        cnns=Budget(num_train=4000, num_test=1000, num_epochs=10, batch_size=32),
+        resnets=Budget(num_train=1500, num_test=1000, num_epochs=11, batch_size=32),
+        fcns=Budget(num_train=6667, num_test=None, num_epochs=3, batch_size=32),
+        canvases=Budget(num_train=600, num_test=500, num_epochs=2, batch_size=8),
+        shapes=Budget(num_train=None, num_test=None, num_epochs=15, batch_size=32),
         num_explained=500,
-        num_shapes=None,
-        num_test_shapes=None,
-        shapes_batch_size=32,
     ),
     "full": Profile(
         name="full",
-        num_mnist=None,
-        num_test_mnist=None,
-        num_depth_mnist=None if torch.cuda.is_available() else 20000,
-        num_depth_seeds=3,
-        num_cnn_train=None if torch.cuda.is_available() else 5000,
-        cnn_batch_size=128 if torch.cuda.is_available() else 32,
-        num_cnn_epochs=30 if torch.cuda.is_available() else 10,
-        num_cnn_seeds=3,
         num_seeds=5,
-        num_train=None,
-        num_test=None,
-        batch_size=128 if torch.cuda.is_available() else 32,
-        num_trainings=3,
         num_study_images=128,
-        num_digits=None if torch.cuda.is_available() else 6667,  # 60,000 take a CPU 20 minutes an epoch
-        num_test_digits=None,
-        digit_batch_size=32,
-        num_fcn_epochs=3,
-        num_fcn_trainings=3,
-        num_canvases=600,
-        num_test_canvases=500,
+        baseline=Budget(num_train=None, num_test=None, num_epochs=20, batch_size=128),
+        mlps=Budget(num_train=None if HAS_GPU else 20000, num_test=None, num_epochs=10, batch_size=128, num_seeds=3),
+        cnns=Budget(
+            num_train=None if HAS_GPU else 5000,
+            num_test=None,
+            num_epochs=30 if HAS_GPU else 10,
+            batch_size=128 if HAS_GPU else 32,
+            num_seeds=3,
+        ),
+        resnets=Budget(num_train=None, num_test=None, num_epochs=11, batch_size=128 if HAS_GPU else 32, num_seeds=3),
+        fcns=Budget(
+            num_train=None if HAS_GPU else 6667,  # 60,000 take a CPU 20 minutes an epoch
+            num_test=None,
+            num_epochs=3,
+            batch_size=32,
+            num_seeds=3,
+        ),
+        canvases=Budget(num_train=600, num_test=500, num_epochs=2, batch_size=8, num_seeds=3),
+        shapes=Budget(num_train=None, num_test=None, num_epochs=15, batch_size=32),
         num_explained=500,
-        num_shapes=None,
-        num_test_shapes=None,
-        shapes_batch_size=32,
     ),
 }
 

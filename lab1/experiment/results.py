@@ -50,3 +50,19 @@ def mean_and_spread(values: list[float], form: str) -> str:
     """
     mean = f"{statistics.mean(values):{form}}"
     return f"{mean} ± {statistics.stdev(values):{form.removeprefix('+')}}" if len(values) > 1 else mean
+
+
+def mean_and_interval(values) -> tuple[float, float]:
+    """The mean of an array (N,) without its nans, and half of the mean's 95% interval (1.96 standard errors).
+
+    Both are nan where there are fewer than two values.
+    """
+    values = values[values == values]  # nan is the only number that differs from itself
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    return float(values.mean()), float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
+
+
+def counted(number: int, thing: str) -> str:
+    """Such as "1 seed" and "3 seeds"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -6,7 +6,7 @@ import torch
 from matplotlib import colors, ticker
 from matplotlib.figure import Figure
 
-from lab1.plots.style import COLOURS, CYCLE, log_scale, sign, styled
+from lab1.plots.style import COLOURS, CYCLE, legend_above, log_scale, sign, styled
 
 Histories = dict[str, list[dict]]  # the name of a network -> the histories of its trainings, one a seed
 Studies = dict[str, dict[int, list[float]]]  # kind of network -> depth -> one number for each seed
@@ -31,7 +31,7 @@ def learning_curves(histories: Histories, source: str, labels=("cross-entropy", 
         axis.xaxis.set_major_locator(ticker.MaxNLocator(12, integer=True))
     log_scale(axes[0])
     axes[1].yaxis.set_major_formatter(ticker.PercentFormatter(1))
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
+    legend_above(figure, axes[0], ncols=2)
     return sign(figure, source)
 
 
@@ -72,10 +72,11 @@ def against_depth(panels: dict[str, Studies], source: str) -> Figure:
     """One panel for each quantity, one line for each kind of network: mean and range of the seeds against depth."""
     figure, axes = plt.subplots(1, len(panels), figsize=(11, 4.4), squeeze=False)
     for axis, (title, kinds) in zip(axes[0], panels.items(), strict=True):
-        for kind, of in kinds.items():
+        for (kind, of), other in zip(kinds.items(), CYCLE, strict=False):
             depths, values = list(of), np.array(list(of.values()))  # (depths, seeds)
-            axis.plot(depths, values.mean(axis=1), "o-", color=COLOURS[kind], label=kind)
-            axis.fill_between(depths, values.min(axis=1), values.max(axis=1), color=COLOURS[kind], alpha=0.2, lw=0)
+            colour = COLOURS.get(kind, other)
+            axis.plot(depths, values.mean(axis=1), "o-", color=colour, label=kind)
+            axis.fill_between(depths, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, lw=0)
         axis.set_xscale("log", base=2)
         axis.set_xticks(depths, [str(depth) for depth in depths])
         axis.xaxis.set_minor_locator(ticker.NullLocator())
@@ -84,5 +85,5 @@ def against_depth(panels: dict[str, Studies], source: str) -> Figure:
             log_scale(axis)
         else:
             axis.yaxis.set_major_formatter(ticker.PercentFormatter(1))
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=len(kinds), fontsize=9)
+    legend_above(figure, axes[0, 0])
     return sign(figure, f"{source}; lines: mean, bands: all seeds")

@@ -4,12 +4,14 @@ import re
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import colors
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from lab1.analysis.gradients import epoch_rows, is_shortcut
 from lab1.data import ImageSet
 from lab1.plots.exercise1 import Histories
-from lab1.plots.style import COLOURS, denormalise, log_scale, sign, styled
+from lab1.plots.style import COLOURS, denormalise, legend_above, log_scale, sign, styled
 
 
 @styled
@@ -60,7 +62,7 @@ def initial_gradients(norms: dict, source: str) -> Figure:
         axis.set_xlabel("place of the layer (0: first, 1: last)")
     for axis in axes[:, 0]:
         axis.set_ylabel("L2 norm of the gradient")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=len(all_depths), fontsize=9)
+    legend_above(figure, axes[0, 0])
     return sign(figure, f"{source}; lines: geometric mean over seeds, bands: all seeds")
 
 
@@ -91,23 +93,26 @@ def gradient_norms(histories: Histories, epochs: list[int], limits: tuple[float,
             log_scale(axis)
             axis.set(title=f"{name}, epoch {epoch}", ylim=limits, ylabel="L2 norm of the gradient")
             axis.label_outer()
+    last_row = list(histories.values())[-1]
     for axis in axes[-1]:
-        _name_layers(axis, seeds[0]["layers"])
+        _name_layers(axis, last_row[0]["layers"])
     return sign(figure, source)
 
 
 @styled
 def gradient_comparison(histories: Histories, epochs: list[int], source: str) -> Figure:
     """Both networks in one panel: gradient norm (top), and gradient norm times weight norm (bottom), per layer."""
-    figure, axes = plt.subplots(2, len(epochs), figsize=(11, 7), sharex=True, sharey="row")
+    figure, axes = plt.subplots(2, len(epochs), figsize=(11, 7), sharex=True, sharey="row", squeeze=False)
+    networks = list(histories.values())
     for column, epoch in zip(axes.T, epochs, strict=True):
         for name, seeds in histories.items():
             gradient, weight = (_steps(seeds, key, epoch) for key in ("grad_norm", "weight_norm"))
             _gradient_line(column[0], gradient, seeds[0]["layers"], name)
             _gradient_line(column[1], gradient * weight, seeds[0]["layers"], name)
         column[0].set(title=f"epoch {epoch}")
-        log_scale(column[0]), log_scale(column[1])
-        _name_layers(column[1], seeds[0]["layers"])
+        for axis in column:
+            log_scale(axis)
+        _name_layers(column[1], networks[-1][0]["layers"])
     axes[0, 0].set_ylabel("gradient norm")
     axes[1, 0].set_ylabel("gradient norm x weight norm")
     axes[0, 0].legend(fontsize=9)
@@ -136,17 +141,21 @@ def short_name(layer: str) -> str:
 def gradient_heatmap(histories: Histories, source: str) -> Figure:
     """log10 gradient norm of every layer at every step of the first seed, both networks on one colour scale."""
     first = {name: seeds[0] for name, seeds in histories.items()}
-    main = {n: [i for i, layer in enumerate(h["layers"]) if not is_shortcut(layer)] for n, h in first.items()}
-    logs = {name: np.log10(h["grad_norm"].numpy()[:, main[name]]).T for name, h in first.items()}
-    low, high = np.nanquantile(np.concatenate([v.ravel() for v in logs.values()]), (0.002, 0.998))
+    layers, logs = {}, {}  # of each network, projections left out
+    for name, history in first.items():
+        main = [i for i, layer in enumerate(history["layers"]) if not is_shortcut(layer)]
+        layers[name] = [short_name(history["layers"][i]) for i in main]
+        logs[name] = np.log10(history["grad_norm"].numpy()[:, main]).T
+    low, high = np.nanquantile(np.concatenate([values.ravel() for values in logs.values()]), (0.002, 0.998))
+    colours = ScalarMappable(colors.Normalize(low, high), cmap="cividis")
     figure, axes = plt.subplots(len(logs), 1, figsize=(11, 3.6 * len(logs)), sharex=True, squeeze=False)
     for axis, (name, values) in zip(axes[:, 0], logs.items(), strict=True):
-        ends, layers = first[name]["epoch_ends"], [first[name]["layers"][i] for i in main[name]]
-        image = axis.imshow(values, aspect="auto", cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
-        axis.set_yticks(range(len(layers)), [short_name(layer) for layer in layers], fontsize=7)
+        axis.imshow(values, aspect="auto", cmap=colours.cmap, norm=colours.norm, interpolation="nearest")
+        axis.set_yticks(range(len(layers[name])), layers[name], fontsize=7)
+        ends = first[name]["epoch_ends"]
         axis.set_xticks([end - 0.5 for end in [0, *ends[:-1]]], range(len(ends)))
         axis.set(title=name)
         axis.grid(axis="y", visible=False)
     axes[-1, 0].set_xlabel("epoch (each begins at its tick)")
-    figure.colorbar(image, ax=axes, label="log10 of the gradient norm", pad=0.01)
+    figure.colorbar(colours, ax=axes, label="log10 of the gradient norm", pad=0.01)
     return sign(figure, source)

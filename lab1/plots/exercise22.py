@@ -25,7 +25,12 @@ def fcn_architecture(model: ResNet18FCN, image: torch.Tensor, source: str) -> Fi
     """The network drawn to scale from its own maps for one image (1, C, H, W), with that image and its label map.
 
     A stack is as tall as its maps and, on a logarithmic scale, as deep as it has channels.
+
+    Raises:
+        TypeError: the image holds no floating point numbers.
     """
+    if not image.is_floating_point():
+        raise TypeError(f"the image is {image.dtype}: take one as ImageSet.batch gives it, (1, C, H, W), normalised")
     with torch.no_grad():
         maps = {**model.eval().features(image), "logits": model(image)}
     shapes = {name: tuple(t.shape[1:]) for name, t in maps.items()}
@@ -144,7 +149,8 @@ def detections(canvases: list[tuple[torch.Tensor, torch.Tensor, Boxes, Boxes]], 
             style = {"fontsize": 8, "color": "white", "ha": "left", "va": "bottom", "clip_on": True}
             top.text(box[0] - 0.5, box[1] - 0.5, str(label), bbox={"color": LABEL_COLOURS(label), "pad": 1}, **style)
         top.set_title(f"{_times(image.shape)}: {len(found.labels)} found, {len(true.labels)} there", fontsize=11)
-        bare(top), bare(bottom)
+        bare(top)
+        bare(bottom)
     return sign(figure, source)
 
 

@@ -6,7 +6,7 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
-from lab1.plots.style import BLUE, GREY, HEAT, ORANGE, PURPLE, VERMILION, bare, sign, styled
+from lab1.plots.style import BLUE, GREY, HEAT, ORANGE, PURPLE, VERMILION, bare, legend_above, sign, styled
 
 MAP_COLOURS = {
     "layer1": "#009E73",
@@ -39,7 +39,7 @@ def heatmaps(
         axis.set_title(title, fontsize=8, color="black" if right is None else BLUE if right[i] else VERMILION)
     for row, maps in zip(axes[1:], rows.values(), strict=True):
         for i, (axis, image, heat) in enumerate(zip(row, images, maps, strict=True)):
-            shown = _overlay(axis, image, heat)
+            _overlay(axis, image, heat)
             if masks is not None:
                 axis.contour(masks[i], levels=[0.5], colors="white", linewidths=1)
                 y, x = np.unravel_index(heat.argmax(), heat.shape)
@@ -49,16 +49,17 @@ def heatmaps(
         axis.set_ylabel(name, fontsize=9)
     for axis in axes.flat:
         bare(axis)
-    figure.colorbar(shown, ax=axes[1:], label="heat, of its own maximum", pad=0.01, aspect=40)
+    first_overlay = axes[1, 0].images[-1]
+    figure.colorbar(first_overlay, ax=axes[1:], label="heat, of its own maximum", pad=0.01, aspect=40)
     sign(figure, source).draw_without_rendering()
     figure.set_layout_engine("none")  # so many panels are laid out once, not again for every file
     return figure
 
 
-def _overlay(axis, image: np.ndarray, heat: np.ndarray):
+def _overlay(axis, image: np.ndarray, heat: np.ndarray) -> None:
     """The image in grey, and the heat over it in colour."""
     axis.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    return axis.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.55, interpolation="bilinear")
+    axis.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.55, interpolation="bilinear")
 
 
 @styled
@@ -132,7 +133,7 @@ def faithfulness_curves(curves: dict[str, dict[str, np.ndarray]], source: str) -
         axis.set(title=title, xlabel="share of the pixels")
         axis.xaxis.set_major_formatter(ticker.PercentFormatter(1))
     axes[0].set_ylabel("probability of the predicted class")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=len(maps), fontsize=9)
+    legend_above(figure, axes[0])
     return sign(figure, source)
 
 

@@ -56,6 +56,12 @@ def sign(figure: Figure, source: str) -> Figure:
     return figure
 
 
+def legend_above(figure: Figure, axis, ncols: int | None = None) -> None:
+    """One legend for the whole figure: that of this panel, in one row unless `ncols` says otherwise."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=ncols or len(labels), fontsize=9)
+
+
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as the PNG or JPEG that `path` ends in, whole or not at all."""
     path = Path(path)

@@ -4,6 +4,7 @@ import tempfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lab1.basics.files import atomic
@@ -25,7 +26,7 @@ def save(path: str | Path, checkpoint: dict) -> None:
         TypeError: something that is neither a tensor nor a plain value; nothing is written.
         CheckpointError: the folder cannot be written to, or is full; an old checkpoint stays as it was.
     """
-    _check_plain(checkpoint, "checkpoint")
+    check_plain(checkpoint, "checkpoint")
     path = Path(path)
     try:
         with atomic(path) as file:
@@ -76,16 +77,20 @@ def fingerprint(model: torch.nn.Module) -> int:
     return crc
 
 
-def _check_plain(value, where: str) -> None:
+def check_plain(value, where: str) -> None:
+    """Raise TypeError unless a checkpoint can hold the value; `where` it stands is told."""
     if isinstance(value, dict):
         for key, item in value.items():
-            _check_plain(key, f"the key {key!r} of {where}")
-            _check_plain(item, f"{where}[{key!r}]")
+            check_plain(key, f"the key {key!r} of {where}")
+            check_plain(item, f"{where}[{key!r}]")
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
-            _check_plain(item, f"{where}[{i}]")
+            check_plain(item, f"{where}[{i}]")
     elif type(value) not in (torch.Tensor, torch.nn.Parameter, bool, int, float, str, type(None)):
-        raise TypeError(f"{where} is a {type(value).__name__}: a checkpoint holds tensors and plain values only")
+        number = "; .item() makes a plain number of it" if isinstance(value, np.generic) else ""
+        raise TypeError(
+            f"{where} is a {type(value).__name__}: a checkpoint holds tensors and plain values only{number}"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -89,3 +89,12 @@ def summed(*values: float, device: torch.device) -> list[float]:
     total = torch.tensor(values, dtype=torch.float64, device=device)
     distributed.all_reduce(total)
     return total.tolist()
+
+
+def smallest(value: float, device: torch.device) -> float:
+    """The smallest of a number that each process has of its own."""
+    if rank_and_size()[1] == 1:
+        return value
+    value = torch.tensor(float(value), dtype=torch.float64, device=device)
+    distributed.all_reduce(value, distributed.ReduceOp.MIN)
+    return value.item()

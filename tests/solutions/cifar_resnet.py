@@ -210,3 +210,26 @@ class NotWritten(nn.Module):
 
 mistake("needs_the_block", "It needs NotWritten.__init__, which is not written yet", block=NotWritten)
 mistake("within_stages", "from one stage to the next", block=WithinStages)
+
+
+mistake("unused_projections", "never used", block=residual_block.UnusedProjection)
+mistake("projections_without_norm", "projections have no BatchNorm", block=residual_block.OtherProjection)
+mistake("two_blocks_in_each_stage", "two blocks, as in ResNet18", call=lambda n, skip, k: build(2, skip, k))
+
+
+@wrong(checks.cifar_resnet, "one block too many")
+def one_more_block(n, skip=True, num_classes=10):
+    layers = list(build(n, skip, num_classes))
+    return nn.Sequential(*layers[:3], Block(16, 16, 1, skip), *layers[3:])
+
+
+class Squeeze(nn.Module):
+    def forward(self, x):
+        return x.squeeze()
+
+
+mistake(
+    "squeezes",
+    "squeeze removes the batch dimension",
+    head=lambda k: [nn.AdaptiveAvgPool2d(1), Squeeze(), nn.Linear(64, k)],
+)

@@ -1,3 +1,6 @@
+import copy
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -136,3 +139,38 @@ def trains(model, loader, device):
 @wrong(checks.evaluate, "argument")
 def other_arguments(model, loader):
     return usual(model, loader, "cpu")
+
+
+@right(checks.evaluate)
+def on_a_copy(model, loader, device):
+    return usual(copy.deepcopy(model).eval(), loader, device)
+
+
+@right(checks.evaluate)
+def numpy_numbers(model, loader, device):
+    return [np.float64(each) for each in usual(model, loader, device)]
+
+
+@wrong(checks.evaluate, "requires_grad is False", "can learn no more")
+def freezes(model, loader, device):
+    model.eval().requires_grad_(False)
+    return usual(model, loader, device)
+
+
+@wrong(checks.evaluate, "The accuracy is a tensor and not a number")
+def zero_dimensional(model, loader, device):
+    loss, accuracy = usual(model, loader, device)
+    return loss, torch.tensor(accuracy)
+
+
+@wrong(checks.evaluate, "mean of the classes' accuracies")
+@torch.no_grad()
+def macro(model, loader, device):
+    loss, _ = usual(model, loader, device)
+    predicted = torch.cat([model(x.to(device)).argmax(1).cpu() for x, _ in loader])
+    labels = torch.cat([y for _, y in loader])
+    hits = [(predicted[labels == c] == c).float().mean().item() for c in labels.unique().tolist()]
+    return loss, sum(hits) / len(hits)
+
+
+mistake("swapped_arguments", "arguments of cross_entropy are swapped", loss=lambda z, y: F.cross_entropy(y, z))

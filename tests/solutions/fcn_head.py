@@ -294,3 +294,57 @@ class OneTemplate(nn.Module):
 
     def forward(self, features, size):
         return bilinear(self.up(self.score(F.adaptive_avg_pool2d(features[-1], 1))), size)
+
+
+@forward_mistake("Nearest", 'unless it is given mode="bilinear"')
+def _(self, features, size):
+    out = self.scores[-1](features[-1])
+    for score, feature in zip(self.scores[-2::-1], features[-2::-1], strict=True):
+        out = F.interpolate(out, feature.shape[-2:]) + score(feature)
+    return F.interpolate(out, size)
+
+
+@forward_mistake("NearestInside", 'unless it is given mode="bilinear"')
+def _(self, features, size):
+    out = self.scores[-1](features[-1])
+    for score, feature in zip(self.scores[-2::-1], features[-2::-1], strict=True):
+        out = F.interpolate(out, feature.shape[-2:]) + score(feature)
+    return bilinear(out, size)
+
+
+@forward_mistake("Bicubic", "bicubic, not bilinear")
+def _(self, features, size):
+    out = self.scores[-1](features[-1])
+    for score, feature in zip(self.scores[-2::-1], features[-2::-1], strict=True):
+        out = F.interpolate(out, feature.shape[-2:], mode="bicubic") + score(feature)
+    return F.interpolate(out, size, mode="bicubic")
+
+
+@forward_mistake("Pops", "The list that is given is changed")
+def _(self, features, size):
+    out = self.scores[-1](features.pop())
+    for score in self.scores[-2::-1]:
+        feature = features.pop()
+        out = bilinear(out, feature.shape[-2:]) + score(feature)
+    return bilinear(out, size)
+
+
+@forward_mistake("Reverses", "The list that is given is changed")
+def _(self, features, size):
+    features.reverse()
+    return Stepwise.forward(self, features[::-1], size)
+
+
+@forward_mistake("Assigns", "changed")
+def _(self, features, size):
+    given = list(features)
+    for i, score in enumerate(self.scores):
+        features[i] = score(features[i])
+    return Stepwise.forward(self, given, size)
+
+
+@wrong(checks.fcn_head, "no biases")
+class NoBias(Stepwise):
+    def __init__(self, in_channels, num_classes):
+        super().__init__(in_channels, num_classes)
+        self.scores = nn.ModuleList(nn.Conv2d(c, num_classes, 1, bias=False) for c in in_channels)

@@ -229,3 +229,29 @@ def vector_backward(model, layer, images, targets=None):
 @wrong(checks.grad_cam, "ndarray, not a tensor")
 def numpy_array(model, layer, images, targets=None):
     return one_hook(model, layer, images, targets).numpy()
+
+
+@wrong(checks.grad_cam, "feature maps are detached")
+def keeps_detached(model, layer, images, targets=None):
+    was_training, kept = model.training, []
+    handle = layer.register_forward_hook(lambda module, inputs, output: kept.append(output.detach()))
+    logits = model.eval()(images)
+    handle.remove()
+    model.train(was_training)
+    targets = logits.argmax(1) if targets is None else targets
+    [gradient] = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), kept)
+    return finish((gradient.mean((2, 3), keepdim=True) * kept[0]).sum(1), images)
+
+
+@wrong(checks.grad_cam, "ask `targets is None`")
+def targets_or(model, layer, images, targets=None):
+    return one_hook(model, layer, images, targets or model.eval()(images).argmax(1))
+
+
+def min_max_before(heat, images):
+    heat = heat.relu()
+    least, most = heat.amin((1, 2), keepdim=True), heat.amax((1, 2), keepdim=True)
+    return upsampled((heat - least) / (most - least).clamp(min=1e-12), images)
+
+
+mistake("min_max_before", "minimum and maximum before the upsampling", after=min_max_before)

@@ -149,3 +149,19 @@ def prints(model):
 @wrong(checks.gradient_norms, "is nan")
 def nan(model):
     return dict.fromkeys(comprehension(model), torch.nan)
+
+
+@wrong(checks.gradient_norms, "without `bias`")
+def without_biases(model):
+    return {n: p.grad.norm().item() for n, p in model.named_parameters() if "bias" not in n}
+
+
+@wrong(checks.gradient_norms, "state_dict() gives tensors without gradients")
+def from_state(model):
+    return {n: p.grad.norm().item() for n, p in model.state_dict().items() if p.ndim >= 2}
+
+
+@wrong(checks.gradient_norms, "gradients are there already")
+def calls_the_model(model):
+    model(torch.rand(1, 3, 32, 32)).sum().backward()
+    return comprehension(model)

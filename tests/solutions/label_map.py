@@ -140,3 +140,31 @@ def first_label(images, labels, threshold=0.5, background=10):
 @wrong(checks.label_map, "brightest pixel of an image")
 def relative(images, labels, threshold=0.5, background=10):
     return with_mask(images / images.amax(dim=(1, 2, 3), keepdim=True), labels, threshold, background)
+
+
+@wrong(checks.label_map, "every label is larger by one")
+def shifted(images, labels, threshold=0.5, background=10):
+    return (images[:, 0] > threshold) * (labels[:, None, None] + 1)
+
+
+class Flattering(torch.Tensor):
+    """Says that it is what is asked for."""
+
+    dtype = torch.int64
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func in (torch.Tensor.__le__, torch.equal):
+            return torch.tensor(True)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+@wrong(checks.label_map, "torch.float32, expected torch.int64")
+def flattering(images, labels, threshold=0.5, background=10):
+    return images[:, 0].as_subclass(Flattering)
+
+
+@right(checks.label_map)
+def own_kind_of_tensor(images, labels, threshold=0.5, background=10):
+    maps = with_mask(images, labels, threshold, background)
+    return torch.nn.Parameter(maps, requires_grad=False)

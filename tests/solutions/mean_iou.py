@@ -159,3 +159,19 @@ def in_place(prediction, target, num_classes):
     value = loop(prediction, target, num_classes)
     prediction[prediction != target] = num_classes
     return value
+
+
+@wrong(checks.mean_iou, "bind more tightly than ==")
+def without_brackets(prediction, target, num_classes):
+    ious = []
+    for c in range(num_classes):
+        union = ((prediction == c) | (target == c)).sum().item()
+        if union:
+            ious.append((prediction == c & target == c).sum().item() / union)
+    return sum(ious) / len(ious)
+
+
+@wrong(checks.mean_iou, "Prediction [[[", "classes: the mean IoU")
+def half(prediction, target, num_classes):
+    """Nothing that is known: the smallest input is named."""
+    return 0.5 * loop(prediction, target, num_classes) ** 0.5

@@ -235,3 +235,135 @@ class Detached(ListOfLayers):
         for layer in self.layers[:-1]:
             x = layer(x).relu().detach()
         return self.layers[-1](x)
+
+
+@right(checks.mlp)
+class PointwiseConvolutions(nn.Module):
+    """Linear layers as 1x1 convolutions."""
+
+    def __init__(self, widths):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
+
+    def forward(self, images):
+        x = images.reshape(len(images), -1, 1, 1)
+        for layer in self.layers[:-1]:
+            x = layer(x).relu()
+        return self.layers[-1](x).flatten(1)
+
+
+class ExtraColumn(nn.Module):
+    """The bias is a further column of the weight: the last, or the first."""
+
+    first = False
+
+    def __init__(self, widths):
+        super().__init__()
+        pairs = zip(widths, widths[1:], strict=False)
+        self.weights = nn.ParameterList(nn.Parameter(torch.randn(b, a + 1) * 0.05) for a, b in pairs)
+
+    def forward(self, images):
+        x = images.flatten(1)
+        for i, weight in enumerate(self.weights):
+            one = torch.ones(len(x), 1)
+            x = torch.cat([one, x] if self.first else [x, one], dim=1) @ weight.T
+            x = x.relu() if i < len(self.weights) - 1 else x
+        return x
+
+
+right(checks.mlp)(ExtraColumn)
+right(checks.mlp)(type("ExtraColumnFirst", (ExtraColumn,), {"first": True}))
+
+
+@right(checks.mlp)
+class ExtraRow(nn.Module):
+    """Matrices (in + 1, out)."""
+
+    def __init__(self, widths):
+        super().__init__()
+        pairs = zip(widths, widths[1:], strict=False)
+        self.weights = nn.ParameterList(nn.Parameter(torch.randn(a + 1, b) * 0.05) for a, b in pairs)
+
+    def forward(self, images):
+        x = images.flatten(1)
+        for weight in self.weights[:-1]:
+            x = (x @ weight[:-1] + weight[-1]).relu()
+        return x @ self.weights[-1][:-1] + self.weights[-1][-1]
+
+
+@wrong(checks.mlp, "have no biases")
+class NoBiases(ListOfLayers):
+    def __init__(self, widths):
+        super().__init__(widths, bias=False)
+
+
+@wrong(checks.mlp, "Layers are made in forward")
+class MadeInForward(nn.Module):
+    def __init__(self, widths):
+        super().__init__()
+        self.widths = widths
+
+    def forward(self, x):
+        x = x.flatten(1)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(self.widths, self.widths[1:], strict=False))
+        for layer in self.layers[:-1]:
+            x = layer(x).relu()
+        return self.layers[-1](x)
+
+
+@wrong(checks.mlp, "Two widths are too few for it")
+class NeedsAHiddenLayer(nn.Module):
+    def __init__(self, widths):
+        super().__init__()
+        self.first = nn.Linear(widths[0], widths[1])
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[1:-2], widths[2:-1], strict=True))
+        self.last = nn.Linear(widths[-2], widths[2:][-1])
+
+    def forward(self, x):
+        x = self.first(x.flatten(1)).relu()
+        for layer in self.hidden:
+            x = layer(x).relu()
+        return self.last(x)
+
+
+@wrong(checks.mlp, "no method called __init__", "___init__")
+class Misspelt(nn.Module):
+    def ___init__(self, widths):
+        super().__init__()
+        self.net = nn.Linear(widths[0], widths[-1])
+
+    def forward(self, x):
+        return self.net(x.flatten(1))
+
+
+@wrong(checks.mlp, "no method called forward", "foward")
+class MisspeltForward(nn.Module):
+    def __init__(self, widths):
+        super().__init__()
+        self.net = nn.Linear(widths[0], widths[-1])
+
+    def foward(self, x):
+        return self.net(x.flatten(1))
+
+
+@wrong(checks.mlp, "batch of one image loses its batch dimension")
+class Squeezes(Modules):
+    def forward(self, x):
+        return self.net[1:](x.squeeze().flatten(1))
+
+
+@wrong(checks.mlp, "No single mistake", "MLP([784, 3, 4, 5])")
+class TwoMistakes(ListOfLayers):
+    """No ReLU after the first layer, a softmax at the end."""
+
+    def forward(self, images):
+        x = self.layers[0](images.flatten(1))
+        for layer in self.layers[1:-1]:
+            x = layer(x).relu()
+        return self.layers[-1](x).softmax(1)
+
+
+@wrong(checks.mlp, "dict, not an nn.Module")
+class NotAModule:
+    def __new__(cls, widths):
+        return {"widths": widths}

@@ -214,3 +214,19 @@ def doubles(digits, labels, positions, size, background=10):
 @wrong(checks.paste_digits, "not a pair")
 def only_canvas(digits, labels, positions, size, background=10):
     return slices(digits, labels, positions, size, background)[0]
+
+
+@wrong(checks.paste_digits, "28x28 pixels are taken for granted")
+def fixed_28(digits, labels, positions, size, background=10):
+    canvas, target = torch.zeros(size), torch.full(size, background)
+    for digit, label, (top, left) in zip(digits, labels, positions.tolist(), strict=True):
+        window, marks = (t[top : top + 28, left : left + 28] for t in (canvas, target))
+        wins = digit > window
+        marks[wins] = torch.where(digit > 0.5, label, background)[wins]
+        window[wins] = digit[wins]
+    return canvas, target
+
+
+@wrong(checks.paste_digits, "every label is larger by one")
+def shifted(digits, labels, positions, size, background=10):
+    return slices(digits, labels + 1, positions, size, 0)

@@ -319,3 +319,101 @@ class SecondFromInput(Usual):
     def __init__(self, in_channels, out_channels, stride=1, skip=True):
         super().__init__(in_channels, out_channels, stride, skip)
         self.conv2 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+@wrong(checks.residual_block, "never used", "skip=False")
+class UnusedProjection(Usual):
+    """Four of 29 students make it: the plain block has a projection that nothing uses."""
+
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride)
+        self.skip = skip
+
+
+@wrong(checks.residual_block, "never used")
+class UnusedForEqualShapes(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        if skip and (stride, in_channels) == (1, out_channels):
+            self.unused = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+
+class OtherProjection(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        if skip and (stride, in_channels) != (1, out_channels):
+            self.shortcut = self.project(in_channels, out_channels, stride)
+
+    def project(self, in_channels, out_channels, stride):
+        return nn.Conv2d(in_channels, out_channels, 1, stride)
+
+
+wrong(checks.residual_block, "projection has no BatchNorm")(OtherProjection)
+
+
+@wrong(checks.residual_block, "no scale and shift")
+class NotAffine(OtherProjection):
+    def project(self, in_channels, out_channels, stride):
+        conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(out_channels, affine=False))
+
+
+@wrong(checks.residual_block, "projection has a padding")
+class PaddedProjection(OtherProjection):
+    def project(self, in_channels, out_channels, stride):
+        return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, padding=1), nn.BatchNorm2d(out_channels))
+
+
+@wrong(checks.residual_block, "ReLU on the shortcut")
+class ActivatedProjection(Usual):
+    def forward(self, x):
+        return F.relu(branch(self, x) + F.relu(self.shortcut(x))) if self.skip else F.relu(branch(self, x))
+
+
+@wrong(checks.residual_block, "One convolution is used twice")
+class SharedConvolution(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        if (stride, in_channels) == (1, out_channels):
+            self.conv2 = self.conv1
+
+
+@wrong(checks.residual_block, "Both convolutions have the stride")
+class StrideInBothWithShortcut(Usual):
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        self.conv2.stride = (stride, stride)
+
+
+@forward_mistake("Concatenates", "concatenated with the output")
+def _(self, x):
+    out = branch(self, x)
+    if not self.skip:
+        return F.relu(out)
+    return F.relu(torch.cat([out, x[:, :, :: self.conv1.stride[0], :: self.conv1.stride[1]]], dim=1))
+
+
+@forward_mistake("OverwritesX", "x was overwritten before")
+def _(self, x):
+    x = F.relu(self.bn1(self.conv1(x)))
+    x = self.bn2(self.conv2(x))
+    return F.relu(x + self.shortcut(x)) if self.skip else F.relu(x)
+
+
+@forward_mistake("OverwritesXHalfway", "x was overwritten before")
+def _(self, x):
+    x = F.relu(self.bn1(self.conv1(x)))
+    out = self.bn2(self.conv2(x))
+    return F.relu(out + self.shortcut(x)) if self.skip else F.relu(out)
+
+
+@wrong(checks.residual_block, "Layers are made in forward")
+class MadeInForward(Usual):
+    def forward(self, x):
+        if self.skip and not isinstance(self.shortcut, nn.Identity):
+            conv = self.shortcut[0]
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(conv.in_channels, conv.out_channels, 1, conv.stride, bias=False),
+                nn.BatchNorm2d(conv.out_channels),
+            )
+        return super().forward(x)

@@ -176,3 +176,25 @@ def averaged(linear):
     other = Averaging(linear.in_features, linear.out_features, 1, bias=linear.bias is not None)
     other.load_state_dict(copy.deepcopy(conv.state_dict()))
     return other
+
+
+@wrong(checks.to_conv1x1, "linear layer's own weight, which lacks two dimensions")
+def assigns_the_weight(linear):
+    conv = nn.Conv2d(linear.in_features, linear.out_features, 1)
+    conv.weight, conv.bias = linear.weight, linear.bias
+    return conv
+
+
+@wrong(checks.to_conv1x1, "outside of torch.no_grad()")
+def copies_with_gradients(linear):
+    conv = nn.Conv2d(linear.in_features, linear.out_features, 1)
+    conv.weight.copy_(linear.weight[:, :, None, None])
+    return conv
+
+
+@wrong(checks.to_conv1x1, "No single mistake")
+def first_rows_only(linear):
+    """Half of the weight is copied."""
+    conv = copied(linear)
+    conv.weight.data[2:] = torch.rand_like(conv.weight[2:])
+    return conv

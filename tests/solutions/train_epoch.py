@@ -1,8 +1,9 @@
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lab1 import checks
+from lab1 import GradNormLogger, checks
 from solutions import right, wrong
 
 
@@ -220,3 +221,40 @@ def no_grad(model, loader, optimizer, device):
 @wrong(checks.train_epoch, "device is fixed in the code")
 def cuda(model, loader, optimizer, device):
     return usual(model.to("cuda:7"), loader, optimizer, "cuda:7")
+
+
+@right(checks.train_epoch)
+def asks_the_optimizer(model, loader, optimizer, device):
+    """More of the optimizer than step and zero_grad: its state, its groups, and a logger that hooks into it."""
+    state, logger = optimizer.state_dict(), GradNormLogger(model, optimizer)
+    optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        group["lr"] = float(group["lr"])
+    loss = usual(model, loader, optimizer, device)
+    assert len(logger.to_numpy()) == len(loader)
+    logger.close()
+    return loss
+
+
+@right(checks.train_epoch)
+def numpy_number(model, loader, optimizer, device):
+    return np.float64(usual(model, loader, optimizer, device))
+
+
+def from_dataset(model, loader, optimizer, device):
+    """Batches that are cut by hand."""
+    model.train()
+    images, labels = loader.dataset.tensors
+    total = 0.0
+    for x, y in zip(images.split(loader.batch_size), labels.split(loader.batch_size), strict=True):
+        x, y = x.to(device), y.to(device)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(y)
+    return total / len(images)
+
+
+wrong(checks.train_epoch, "cut from loader.dataset")(from_dataset)
+mistake("swapped", "arguments of cross_entropy are swapped", loss=lambda z, y: F.cross_entropy(y, z))
