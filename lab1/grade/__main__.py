@@ -135,7 +135,7 @@ def grade_all(options: argparse.Namespace) -> list[dict]:
         def jobs(bar) -> Iterator[cluster.Job]:
             for submission in found:
                 job = work.prepare(submission)
-                if options.resume and job.digest == report.digest(submission):
+                if options.resume and job.digest and job.digest == report.digest(submission):
                     bar.update()
                     continue
                 yield submission, work.work, (job, limits, seed)
