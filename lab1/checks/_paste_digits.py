@@ -152,7 +152,7 @@ def _paste(student: Student, case: Paste) -> tuple[Tensor, Tensor]:
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         mistake = "A return statement is missing." if pair is None else ""
         raise Wrong(f"What it returns is of type {type_name(pair)}, not a pair (canvas, target).", mistake, WHERE)
-    if isinstance(pair[0], Tensor) and tuple(pair[0].shape) == case.size[::-1]:
+    if isinstance(pair[0], Tensor) and tuple(pair[0].shape) == case.size[::-1] != case.size:
         raise Wrong(f"size={case.size} gives {tuple(pair[0].shape)}.", "Height and width are mixed up.", WHERE)
     canvas = expect_tensor(pair[0], case.size, torch.float32, "The canvas", WHERE)
     return canvas, expect_tensor(pair[1], case.size, torch.int64, "The target", LABELS)
