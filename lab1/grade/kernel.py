@@ -45,7 +45,7 @@ class Kernel:
     def __init__(self, process: subprocess.Popen, limits: Limits, group: sandbox.Group, judge: Judge):
         self.process, self.limits, self.group, self.judge = process, limits, group, judge
         self.client = None
-        self.open = {judge.descriptor, process.stderr.fileno()}  # besides the channels
+        self.open = {judge.channel.fileno(), process.stderr.fileno()}  # besides the channels
 
     def connect(self, connection: dict, info: int) -> None:
         """Wait for the kernel, and open the channels.
@@ -132,8 +132,9 @@ class Kernel:
         ready = dict(poller.poll(200))
         if log in ready and not os.read(log, 2**16):  # what nobody reads would stop the kernel one day
             self.open.remove(log)
-        if self.judge.descriptor in ready and not self.judge.answer():
-            self.open.remove(self.judge.descriptor)
+        if self.judge.channel.fileno() in ready and not self.judge.answer():
+            self.open.remove(self.judge.channel.fileno())
+            self.judge.give_up()
         for each in sockets:
             for _ in range(100):
                 with contextlib.suppress(Exception):  # a malformed message, be it nested without end

@@ -59,7 +59,7 @@ def kernel(beside: dict[str, bytes], limits: Limits, seed: int, folder: Path) ->
     )
     theirs.close()
     os.close(write)
-    running = Kernel(process, limits, group, Judge(ours.fileno(), seed))
+    running = Kernel(process, limits, group, Judge(ours, seed))
     try:
         running.connect(connection, read)
         yield running
