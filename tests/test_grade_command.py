@@ -74,7 +74,9 @@ def folder(tmp_path_factory):
 def graded(folder, tmp_path_factory):
     """The report of the folder, and what the command has said."""
     out = tmp_path_factory.mktemp("report")
-    done = command(folder, "--out", out, "--jobs", 2, "--seed", 3, env=os.environ | {"WANDB_API_KEY": "secret"})
+    (out / "tmp").mkdir()
+    environment = os.environ | {"WANDB_API_KEY": "secret", "TMPDIR": str(out / "tmp")}
+    done = command(folder, "--out", out, "--jobs", 2, "--seed", 3, env=environment)
     return out, done
 
 
@@ -89,7 +91,7 @@ def test_table(graded):
     assert [int(rows[name]["points"]) for name in ("right", "killed", "untouched", "failing")] == [ALL, ALL, 0, ALL]
     assert all(rows["right"][name] == "" for name in ("checks_changed", "from_lab1", "error", "remarks"))
     assert rows["right"]["failed_cells"] == "0" and "ended the kernel" in rows["killed"]["error"]
-    assert "lab1.analysis.segmentation.label_map" in rows["failing"]["from_lab1"]
+    assert rows["failing"]["from_lab1"].startswith("label_map uses lab1.")
     assert "no notebook" in rows["nothing"]["error"] and "another kind of file" in rows["no_json"]["error"]
     for student, row in rows.items():
         page = (out / row["page"]).read_text()
@@ -98,7 +100,7 @@ def test_table(graded):
 
 
 def test_nothing_is_left(graded):
-    assert not list(Path("/tmp").glob("lab1-grade-*")) or not IN_A_SANDBOX
+    assert not list((graded[0] / "tmp").iterdir())
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(graded[0]) not in running
 
@@ -109,7 +111,7 @@ def test_resume_and_regrade(graded, folder):
     times = {path.name: path.stat().st_mtime_ns for path in (out / "details").glob("*.json")}
     assert command(folder, "--out", out, "--resume").returncode == 1
     again = {path.name for path in (out / "details").glob("*.json") if path.stat().st_mtime_ns != times[path.name]}
-    assert {name.split("-")[0] for name in again} == {"no_json", "nothing"}  # what could not be read is tried again
+    assert {name.split("-")[0] for name in again} == {"nothing"}  # what could not be read is tried again
     command(folder, "--out", out, "--regrade", "right/lab.ipynb")
     assert without_time(rows_of(out)) == without_time(before)
 

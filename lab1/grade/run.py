@@ -108,7 +108,7 @@ class Run:
     def __init__(self, grading: Grading, beside: dict[str, bytes], limits: Limits, seed: int):
         self.grading, self.beside, self.limits, self.seed = grading, beside, limits, seed
         self.code = [cell for cell in grading.cells if cell.kind == "code"]
-        self.end = time.monotonic() + limits.seconds
+        self.end, self.left = 0.0, limits.seconds  # of the time for cells, all attempts together
         self.defining = DEFINING_IN_ALL
         self.suspects: list[int] = []  # cells that have left something running, in this attempt
         self.trial: tuple[int, int] | None = None  # a suspect that is left out, and the cell that was stopped
@@ -133,6 +133,7 @@ class Run:
     def _all_cells(self, running: Kernel) -> bool:
         """Whether all cells were run or left out; otherwise one of them has stopped the kernel."""
         self.grading.errors, self.suspects, images = [], [], Outputs()
+        self.end = time.monotonic() + self.left
         for cell in self.code:
             outputs = Outputs(images)
             try:
@@ -140,6 +141,7 @@ class Run:
                 self.suspects = self._suspects(running)
             except Stopped as stopped:
                 self._blame(cell.number, str(stopped))
+                self.left = self.end - time.monotonic()
                 return False
             cell.outputs = outputs.kept
         return True
