@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard Lab1-CNNs*.ipynb)
 
-.PHONY: run test test-slow lab figures bench lint book publish release clean
+.PHONY: run test test-slow test-grading lab figures bench lint book publish release clean
 
 run: $(VENV)/installed
 	$(BIN)/python tools/execute.py
@@ -16,6 +16,9 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -x -m slow tests
+
+test-grading: $(VENV)/installed-dev
+	$(BIN)/python -m pytest tests/grading_accidents.py tests/grading_attacks.py
 
 lab: $(VENV)/installed
 	$(BIN)/python -m jupyterlab

@@ -1,308 +1,305 @@
-"""A folder of students' notebooks, most of them broken in some way, graded by the real command."""
+"""The grader's parts that need no kernel: what is read, what is written, and the command line."""
 
-import asyncio
 import csv
-import inspect
+import io
+import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-from functools import partial
+import xml.etree.ElementTree as ElementTree
+import zipfile
 from pathlib import Path
-from types import ModuleType
 
-import nbformat
 import pytest
-from nbformat import v4
-from solutions import ANSWERS
+from grading import CHECKS, FUNCTIONS, notebook
 
-import lab1
-from lab1 import checks
-from lab1.grade import score
-from lab1.grade.__main__ import main, page_names
-from lab1.grade.kernel import REFUSE, Limits
-from lab1.grade.report import row_and_page, safe
-from lab1.grade.run import Grading, grade, missing_calls, only_defines
+from lab1.grade import autograder, formats, stats, submissions
+from lab1.grade.__main__ import main
+from lab1.grade.notebook import Cell, Unreadable, parse, plain, read_bytes
+from lab1.grade.outputs import MOST_PRINTED, Outputs
+from lab1.grade.page import next_steps, page
+from lab1.grade.report import Report, details, safe, table
+from lab1.grade.run import Grading, missing_calls
+from lab1.grade.submissions import Submission, find
+from lab1.grade.work import prepare, written
 
-pytestmark = pytest.mark.slow  # two minutes for a folder of notebooks
 ROOT = Path(__file__).resolve().parent.parent
-FUNCTIONS = {check.name: name for name, check in vars(checks).items() if check in checks.CHECKS}
-MOST = sum(check.latest.max_points for check in checks.CHECKS)
-IMPORTS = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n\nfrom lab1 import checks"
-
-
-def source(check, answer):
-    """A solution's source, under the name that the task asks for."""
-    text = textwrap.dedent(inspect.getsource(answer))
-    text = re.sub(r"^@(right|wrong)\(.*\n", "", text)
-    return re.sub(rf"\b{answer.__name__}\b", check.name, text)
-
-
-def find(name, answer):
-    """One of the solutions, which needs no other code."""
-    return next(each for each in ANSWERS if (each.check.name, each.answer.__name__) == (name, answer))
-
-
-SOLVED = {
-    "MLP": find("MLP", "Modules"),
-    "label_map": find("label_map", "with_mask"),
-    "mean_iou": find("mean_iou", "loop"),
-}
-PARTLY = find("label_map", "fixed_background")
-RIGHT = {name: source(each.check, each.answer) for name, each in SOLVED.items()}
-POINTS = {name: each.check.latest.max_points for name, each in SOLVED.items()}
-
-
-def notebook(answers=None, extra=(), without=(), **cells):
-    """The sources of a student's notebook: a cell for each answer or stub, and one for its check.
-
-    extra: cells at the end. without: check cells that are not there. cells: others in place of the check cells.
-    """
-    answers, sources = answers or {}, [IMPORTS]
-    for check in checks.CHECKS:
-        stub = f"def {check.name}(*args, **options):\n    raise NotImplementedError"
-        sources.append(answers.get(check.name, stub))
-        if check.name not in without:
-            sources.append(cells.get(check.name, f"checks.{FUNCTIONS[check.name]}({check.name})"))
-    return [*sources, "checks.scorecard()", *extra]
-
-
-def write(path, sources):
-    path.parent.mkdir(exist_ok=True)
-    nbformat.write(v4.new_notebook(cells=[v4.new_code_cell(text) for text in sources]), path)
-
-
-HOG = "import numpy as np\nkept = [np.ones(10**8 // 8) for _ in range(100)]"
-STUBBORN = """
-import time
-
-while True:
-    try:
-        time.sleep(100)
-    except BaseException:
-        print("not yet")
-"""
-TAMPERING = """
-from pathlib import Path
-from lab1.checks import _values
-_values.agree = lambda *args: True
-checks.mean_iou.claims.clear()
-Path("lab1/checks/_mlp.py").write_text("raise RuntimeError")
-Path("lab1").rename("moved")
-Path("lab1").symlink_to("moved")
-"""
-SHOWS = """
-import matplotlib.pyplot as plt
-from IPython.display import HTML
-
-get_ipython().display_pub.publish({"text/plain": None})  # malformed
-plt.plot([1, 2])
-print("after all")
-HTML("<script>steal()</script>")
-"""
-ALIAS = """
-import lab1
-
-
-def label_map(*args, **options):
-    return lab1.analysis.segmentation.label_map(*args, **options)
-"""
-STUDENTS = {
-    # four good ones
-    "right": notebook(RIGHT),
-    "partly": notebook(RIGHT | {"label_map": source(*PARTLY[:2]), "MLP": "from solutions_of_a_friend import MLP"}),
-    "untouched": notebook(),
-    "failing": notebook(RIGHT | {"label_map": ALIAS}, extra=["1 / 0", "exit()", SHOWS]),
-    # six that are broken
-    "endless": notebook(RIGHT, extra=[STUBBORN]),
-    "killed": notebook(RIGHT, extra=["import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "label_map = None"]),
-    "hungry": notebook(RIGHT, extra=[HOG]),
-    "deleted": notebook(RIGHT | {"MLP": RIGHT["MLP"].replace("MLP", "Mlp"), "mean_iou": ""}, without=["mean_iou"]),
-    "tampered": notebook(
-        RIGHT | {"mean_iou": "def mean_iou(*args): return 0.0", "MLP": TAMPERING},
-        label_map="print('Task 7, label_map: passed, 6 of 6 points')",
-    ),
-    # and one more
-    "flood": notebook(RIGHT, extra=["while True:\n    print('x' * 10000)"]),
-}
-
-
-def command(*arguments, **options):
-    line = [sys.executable, "-m", "lab1.grade", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, **options)
-
-
-@pytest.fixture(scope="module")
-def graded(tmp_path_factory):
-    """What the command line says about the folder, the rows of its table, and its pages, by the students' names."""
-    folder, out = (tmp_path_factory.mktemp(name) for name in ("students", "report"))
-    for student, sources in STUDENTS.items():
-        write(folder / f"{student}.ipynb", sources)
-    (folder / "not_json.ipynb").write_text("This is no notebook.")
-    limits = ["--cell-seconds", 25, "--memory", 1.5]
-    done = command(folder, "--out", out, "--jobs", 2, *limits, env=os.environ | {"WANDB_API_KEY": "secret"})
-    with (out / "scores.csv").open(newline="") as file:
-        rows = {Path(row["notebook"]).stem: row for row in csv.DictReader(file)}
-    return done, rows, {student: (out / row["page"]).read_text() for student, row in rows.items()}
-
-
-def points(row):
-    return {check.name: int(row[check.name]) for check in checks.CHECKS if int(row[check.name])}
-
-
-def test_summary(graded):
-    done, rows, pages = graded
-    assert done.returncode == 1
-    assert done.stdout.count("\n") == 1 and "10 of 11 notebooks graded" in done.stdout, done.stdout
-    assert "Traceback" not in done.stderr and "11/11" in done.stderr, done.stderr
-    assert list(rows) == sorted([*STUDENTS, "not_json"])
-    assert all(int(row["max_points"]) == MOST for row in rows.values())
-    assert all(f"<td>{row['points']} of {MOST}</td>" in pages[student] for student, row in rows.items())
-
-
-def test_good_notebooks_get_exactly_their_points(graded):
-    _, rows, pages = graded
-    expected = PARTLY.check(PARTLY.answer).points
-    assert 0 < expected < POINTS["label_map"]
-    assert points(rows["right"]) == points(rows["failing"]) == POINTS
-    assert points(rows["partly"]) == {"label_map": expected, "mean_iou": POINTS["mean_iou"]}
-    assert points(rows["untouched"]) == {}
-    for student in ("right", "untouched"):
-        flags = [rows[student][name] for name in ("checks_changed", "from_lab1", "failed_cells", "error")]
-        assert (rows[student]["status"], flags) == ("graded", ["", "", "0", ""])
-    assert "background argument is not used" in pages["partly"]
-    assert "ModuleNotFoundError" in rows["partly"]["error"] and "MLP is not defined" in pages["partly"]
-    assert "ZeroDivisionError" in rows["failing"]["error"] and rows["failing"]["failed_cells"] == "1"
-    assert "after all" in pages["failing"] and "data:image/png" in pages["failing"]
-    assert "ansi-green-intense-fg ansi-bold" in pages["right"]  # what the checks print in colour
-    assert "\x1b" not in pages["right"]
-    assert "ask_exit" not in pages["right"]  # the grader's own cells
-    assert "steal()" in pages["failing"] and "<script" not in pages["failing"]
+GOOD = notebook("x = 1", "y = 2")
 
 
 @pytest.mark.parametrize(
-    ("student", "words"),
+    ("content", "words"),
     [
-        ("endless", "left out: it took longer than 25 s"),
-        ("killed", "left out: it ended the kernel"),
-        ("hungry", "left out: it took more than 1.5 GB of memory"),
-        ("flood", "left out: it printed more than"),
+        (b"", "empty"),
+        (bytes(1000), "empty"),
+        (GOOD[: len(GOOD) // 2], "ends too early"),
+        (b"<<<<<<< HEAD\n" + GOOD, "merge conflict"),
+        (GOOD.replace(b'"cells"', b'\n<<<<<<< HEAD\n"cells"'), "merge conflict"),
+        (b"null", "holds null"),
+        (b"[]", "holds []"),
+        (b"{}", "no cells"),
+        (b"\n<!DOCTYPE html><html></html>", "web page"),
+        (b"PK\x03\x04rest", "zip"),
+        (b"%PDF-1.7", "PDF"),
+        (b"print(1)", "another kind of file"),
+        (b"[" * 100_000, "nested too deeply"),
+        (notebook("x", kernelspec={"name": "ir", "language": "R", "display_name": "R"}), "notebook for R"),
+        (notebook("x", language_info={"name": "julia"}), "notebook for julia"),
+        (GOOD.replace(b"x = 1", b"x = \x00"), "damaged in line"),
     ],
 )
-def test_a_cell_that_has_to_be_stopped_costs_no_other_points(graded, student, words):
-    _, rows, pages = graded
-    assert words in rows[student]["error"] and "Left out" in pages[student]
-    assert points(rows[student]) == {k: v for k, v in POINTS.items() if (student, k) != ("killed", "label_map")}
-    assert len(pages[student]) < 500_000
+def test_what_is_no_notebook_is_told_in_words(content, words):
+    with pytest.raises(Unreadable, match=re.escape(words)):
+        parse(content)
 
 
-def test_a_cell_that_takes_too_long_is_interrupted(tmp_path):
-    """What the kernel holds is kept; when the time is over, later definitions still count."""
-    cells = ["import time\nkept = 1", "time.sleep(60)", "while kept: pass", f"{IMPORTS}\n\n{RIGHT['label_map']}"]
-    write(tmp_path / "slow.ipynb", [*cells, "print('late')"])
-    grading = asyncio.run(grade(tmp_path / "slow.ipynb", Limits(seconds=5, cell_seconds=3, memory=2**32, threads=1)))
-    assert grading.failure == ""
-    assert grading.errors == [
-        "cell 2: Interrupted: it took longer than 3 s",
-        "cell 3: Interrupted: the 5 s of the notebook were over",
-        "cell 5: left out: the 5 s of the notebook were over",
+def test_what_can_be_read_of_a_notebook_is_read():
+    odd = [
+        {"cell_type": "code"},
+        {"cell_type": "widget", "source": "x"},
+        {"cell_type": "heading", "level": 2, "source": "Title"},
+        {"cell_type": "code", "source": ["a = 1\r\n", "b = '\ud800'"]},
+        "not a cell",
+        {"cell_type": "code", "source": "c = 3"},
     ]
-    assert {r.name: r.points for r in grading.results if r.points} == {"label_map": POINTS["label_map"]}
+    cells, remarks = parse(json.dumps({"cells": odd}).encode())
+    assert [(cell.kind, cell.source) for cell in cells] == [
+        ("code", ""),
+        ("raw", "x"),
+        ("markdown", "## Title"),
+        ("code", "a = 1\nb = '?'"),
+        ("raw", ""),
+        ("code", "c = 3"),
+    ]
+    assert [cell.number for cell in cells] == [1, 0, 0, 2, 0, 3]
+    assert len(remarks) == 3 and "no source" in remarks[0] and "unknown kind, widget" in remarks[1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "cp1252"])
+def test_other_encodings(encoding):
+    content = json.dumps({"cells": [{"cell_type": "code", "source": "x = 'ü'"}]}, ensure_ascii=False).encode(encoding)
+    cells, remarks = parse(content)
+    assert cells[0].source == "x = 'ü'" and len(remarks) == (encoding != "utf-8-sig")
+
+
+def test_version_three():
+    old = {"nbformat": 3, "worksheets": [{"cells": [{"cell_type": "code", "input": ["x = 1"]}]}]}
+    assert parse(json.dumps(old).encode())[0] == [Cell("code", "x = 1", 1)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no links and pipes")
+def test_only_small_regular_files_are_read(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(2**30)
+    for name, words in (
+        ("link", "a link"),
+        ("pipe", "no regular"),
+        ("sparse", "1,024 MB"),
+        ("none", "cannot be opened"),
+    ):
+        with pytest.raises(Unreadable, match=words):
+            read_bytes(tmp_path / name)
+
+
+def test_every_student_has_a_row(tmp_path):
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "lab.ipynb").write_bytes(GOOD)
+    (tmp_path / "ann" / "helpers.py").write_text("x = 1")
+    (tmp_path / "bob" / "empty").mkdir(parents=True)
+    (tmp_path / "eve").mkdir()
+    (tmp_path / "eve" / "lab.ipynb").symlink_to(tmp_path / "ann" / "lab.ipynb")
+    found = find([tmp_path], None, tmp_path)
+    assert [each.name for each in found] == ["ann/lab.ipynb", "bob", "eve/lab.ipynb"]
+    jobs = [prepare(each) for each in found]
+    assert [job.unreadable[:12] for job in jobs] == ["", "there is no ", "it is a link"]
+    assert jobs[0].beside == {"helpers.py": b"x = 1"}
+
+
+LAYOUTS = {
+    "nbgrader": ("submitted/ann/lab1/Lab1-CNNs.ipynb", "submitted/bob/lab1/Lab1-CNNs.ipynb"),
+    "Moodle": ("Ann Lee_12345_assignsubmission_file/lab.ipynb", "Bob_678_assignsubmission_file_/a b/lab.ipynb"),
+    "Canvas": ("leeann_123_456_lab.ipynb", "bobby_LATE_77_459_lab-1.ipynb"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_layouts_of_the_tools(layout, zipped, tmp_path):
+    folder = tmp_path / "given"
+    for name in LAYOUTS[layout]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(GOOD)
+    source = folder
+    if zipped:
+        source = tmp_path / "all.zip"
+        with zipfile.ZipFile(source, "w") as archive:
+            for name in LAYOUTS[layout]:
+                archive.write(folder / name, name)
+    expected = {"nbgrader": ["ann", "bob"], "Moodle": ["12345", "678"], "Canvas": ["123", "77"]}[layout]
+    assert sorted(each.student for each in find([source], None, tmp_path)) == expected
+
+
+def test_the_latest_attempt_counts(tmp_path):
+    for name in ("ann_1_10_lab.ipynb", "ann_1_12_lab.ipynb", "ann_1_11_lab-3.ipynb", "bob_2_9_lab-1.ipynb"):
+        (tmp_path / name).write_bytes(GOOD)
+    found = {each.student: each for each in find([tmp_path], None, tmp_path)}
+    assert {student: each.name for student, each in found.items()} == {
+        "1": "ann_1_12_lab.ipynb",
+        "2": "bob_2_9_lab-1.ipynb",
+    }
+    assert len(found["1"].others) == 2
+    own = re.compile(r"(?P<student_id>[a-z]+)_")
+    assert sorted(each.student for each in find([tmp_path], own, tmp_path)) == ["ann", "bob"]
+
+
+def test_a_page_has_one_name_whatever_else_is_graded():
+    names = ("ann/lab.ipynb", "bob/lab.ipynb", "bob-lab.ipynb", "Bob-lab.ipynb", "ü" * 200 + ".ipynb", "=1/../x.ipynb")
+    keys = [Submission(name, "", None).key for name in names]
+    assert len({key.lower() for key in keys}) == len(names) and max(map(len, keys)) < 120
+    assert all(re.fullmatch(r"[\w.-]+", key, re.ASCII) and not key.startswith(".") for key in keys)
 
 
 @pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("import torch\n\nLABELS = ('a', 'b')\n\ndef f():\n    g()\n\nclass A: pass", True),
-        ("%%time\ndef f(): pass", True),
-        ("def f(): pass\nf()", False),
-        ("x = torch.ones(3)", False),
-        ("%matplotlib inline", False),
-        ("this is no Python", False),
-        ("", False),
-    ],
+    "text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", " '=1", '"=1', "＝1", "x;=1", "x;\t@y", "\u202e=1"]
 )
-def test_only_defines(source, expected):
-    assert only_defines(v4.new_code_cell(source)) == expected
-    assert not only_defines(v4.new_markdown_cell(source))
+def test_no_formula_reaches_a_spreadsheet(text):
+    row = {"notebook": safe(text), "status": safe(f"cell 3: {text}")}
+    written = table([row])
+    for separator in ",;\t":
+        for line in written.splitlines():
+            for cell in line.split(separator):
+                assert not re.match(r"[\s\"]*[=+\-@＝]", cell), (separator, line)
 
 
-def test_what_cannot_be_read_is_a_row(graded):
-    _, rows, _ = graded
-    assert rows["not_json"]["status"] == "not graded" and "not a notebook" in rows["not_json"]["error"]
-    assert points(rows["not_json"]) == {}
+def test_text_of_one_line_hides_nothing():
+    assert plain("\x1b]0;title\x07a\u202eb\x00\n  c") == "]0;title a b c" and len(plain("x" * 5000)) == 1000
 
 
-def test_deleted_and_renamed_cells(graded):
-    _, rows, pages = graded
-    assert points(rows["deleted"]) == {"label_map": POINTS["label_map"]}
-    assert rows["deleted"]["checks_changed"] == "checks.mean_iou(mean_iou) is not called"
-    assert "MLP is not defined" in pages["deleted"] and "missing" in pages["deleted"]
+def found_of(name="ann/lab.ipynb", student="12", **options):
+    grading = Grading(**options)
+    return details(Submission(name, student, None), grading, "bubblewrap", "d1")
 
 
-def test_tampered_checks_are_told_and_not_used(graded):
-    _, rows, pages = graded
-    check = SOLVED["mean_iou"].check
-    assert points(rows["tampered"]) == {
-        "label_map": POINTS["label_map"],
-        "mean_iou": check(lambda *args: 0.0).points,
-    }
-    changed = rows["tampered"]["checks_changed"]
-    for words in ("checks.label_map(label_map) is not called", "_values.agree", "mean_iou", "lab1/checks/_mlp.py"):
-        assert words in changed
-    assert "The checks in the notebook were changed" in pages["tampered"]
+def solved(points=2):
+    from dataclasses import replace
+
+    results = Grading().results
+    text = "Task 1, MLP: failed\n  NO  shapes\n      Likely mistake: A layer is missing."
+    return [replace(results[0], points=points, status="failed", text=text), *results[1:]]
 
 
-def test_answers_from_lab1_are_flagged(graded):
-    _, rows, pages = graded
-    assert rows["failing"]["from_lab1"] == "label_map uses lab1.analysis.segmentation.label_map"
-    assert "lean on lab1" in pages["failing"] and points(rows["failing"]) == POINTS
+def test_points_stay_within_bounds():
+    from dataclasses import replace
+
+    results = [
+        replace(result, points=points) for result, points in zip(Grading().results, (-5, 999, *[1] * 10), strict=True)
+    ]
+    row = found_of(results=results)["row"]
+    assert row["MLP"] == 0 and row["train_epoch"] == CHECKS["train_epoch"].latest.max_points and row["points"] <= 64 + 6
 
 
-def test_nothing_runs_on(graded):
-    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert "lab1-grade-" not in running
+def test_table_keeps_the_rows_of_another_grading(tmp_path):
+    for name in ("b.ipynb", "a.ipynb"):
+        Report(tmp_path).write(Submission(name, "", None), found_of(name), "page")
+    content = (tmp_path / "scores.csv").read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf")  # Excel reads UTF-8 only so
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+    assert [row["notebook"] for row in rows] == ["a.ipynb", "b.ipynb"] and rows[0]["digest"] == "d1"
+    assert Report(tmp_path).digest(Submission("a.ipynb", "", None)) == "d1"
 
 
-ALONE = """
-import os, socket
-from pathlib import Path
-
-import torch
-
-import lab1
-
-assert not {"WANDB_API_KEY", "HF_TOKEN"} & set(os.environ)
-assert Path(lab1.__file__).parent.parent == Path.cwd()
-assert Path.home().parent == Path.cwd().parent
-assert torch.get_num_threads() == 1
-try:
-    socket.create_connection(("1.1.1.1", 80), timeout=3)
-except OSError:
-    print("off" + "line")
-"""
+def test_page_says_first_what_counts():
+    grading = Grading(
+        results=solved(), errors=["cell 3: ValueError: x"], cells=[Cell("code", "1 / 0", 3, [("error", "x")])]
+    )
+    text = page(Submission("ann/lab.ipynb", "12", None), grading, "bubblewrap")
+    assert "ann" not in text.split("<iframe")[0].replace("cannot", "")
+    assert 'name="viewport"' in text and text.index("2 of") < text.index("What to do next") < text.index(
+        "Cells that failed"
+    )
+    assert next_steps(grading)[0] == "MLP: shapes - Likely mistake: A layer is missing."
 
 
-def test_kernel_is_alone(tmp_path):
-    """No credentials, a folder of its own, one thread where two run at once, no network."""
-    for name in ("a", "b"):
-        write(tmp_path / name / "lab.ipynb", [ALONE])
-    environment = os.environ | {"WANDB_API_KEY": "secret", "HF_TOKEN": "secret"}
-    done = command(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "report", "--jobs", 2, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert ",0,," in (tmp_path / "report" / "scores.csv").read_text()
-    for name in ("a-lab", "b-lab"):
-        page = (tmp_path / "report" / f"{name}.html").read_text()
-        assert "offline" in page
+def test_scores_of_which_no_page_can_be_made_are_a_row():
+    found, text = written(Submission("x.ipynb", "", None), Grading(changed=[None]), "")
+    assert found["row"]["status"] == "not graded" and "no report can be written" in found["row"]["error"]
+    assert "no report can be written" in text
 
 
-def test_network_is_refused_where_the_system_cannot_cut_it_off():
-    probe = f"{REFUSE}\nimport socket\nsocket.create_connection(('1.1.1.1', 80), timeout=3)"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
-    assert "OSError: there is no network while notebooks are graded" in done.stderr
+def test_outputs_are_bounded():
+    outputs = Outputs()
+    for _ in range(100):
+        outputs.add("stream", {"name": "stdout", "text": "x" * 1000})
+    outputs.add("display_data", {"data": None})
+    outputs.add("display_data", {"data": {"image/png": "x" * 10**6, "text/plain": ""}})
+    assert sum(len(text) for _, text in outputs.kept) < 6000 and not outputs.too_many
+    outputs.add("stream", {"name": "stdout", "text": "x" * MOST_PRINTED})
+    assert outputs.too_many
+
+
+def test_missing_calls():
+    def cells(*sources):
+        return [Cell("code", text, i) for i, text in enumerate(sources, 1)]
+
+    assert len(missing_calls([])) == 12
+    every = [f"%matplotlib inline\nresult = checks.{FUNCTIONS[name]}( {name} )" for name in CHECKS]
+    assert missing_calls(cells(*every, "this is no Python")) == []
+    for call in ("%time checks.mlp(MLP)", "%%time\nchecks.mlp(MLP)", "mlp(MLP)", "lab1.checks.mlp(MLP)"):
+        assert missing_calls(cells(*every[1:], call)) == [], call
+    assert missing_calls(cells(*every[1:], "checks.mlp(lab1.MLP)")) == ["checks.mlp(MLP)"]
+
+
+def test_gradescope(tmp_path):
+    formats.gradescope([found_of(results=solved())], tmp_path / "results.json")
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["score"] == 2 and len(found["tests"]) == 12 and found["tests"][0]["visibility"] == "visible"
+    formats.gradescope([], tmp_path / "results.json")
+    assert json.loads((tmp_path / "results.json").read_text())["score"] == 0
+
+
+def test_autograder_zip(tmp_path):
+    from lab1.grade.autograder.__main__ import main as make
+
+    assert make([str(tmp_path / "a.zip")]) == 0 and autograder.__doc__
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert {"setup.sh", "run_autograder", "requirements.txt", "lab1/grade/__main__.py"} <= set(archive.namelist())
+        assert archive.getinfo("run_autograder").external_attr >> 16 & 0o100
+
+
+def test_moodle_worksheet(tmp_path):
+    sheet = tmp_path / "sheet.csv"
+    columns = "Identifier,Full name,Status,Grade,Maximum grade,Last modified (grade),Feedback comments\n"
+    sheet.write_text(f"{columns}Participant 12,Änn,Submitted,,100.00,-,\nParticipant 13,Bob,No submission,,100.00,-,\n")
+    unknown = formats.moodle([found_of(results=solved()), found_of(student="99")], sheet, tmp_path / "out.csv")
+    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8", newline="")))
+    most = sum(check.latest.max_points for check in CHECKS.values())
+    assert float(rows[0]["Grade"]) == round(200 / most, 2) and "MLP 2 of" in rows[0]["Feedback comments"]
+    assert rows[0]["Full name"] == "Änn" and rows[1]["Grade"] == "" and unknown == ["99"]
+
+
+def test_canvas_gradebook(tmp_path):
+    book = tmp_path / "book.csv"
+    book.write_text("Student,ID,Section,Lab 1 (77)\n    Points Possible,,,10\nLee,12,A,\n", encoding="utf-8-sig")
+    formats.canvas([found_of(results=solved(), student="12")], book, "Lab 1 (77)", tmp_path / "out.csv")
+    rows = list(csv.DictReader((tmp_path / "out.csv").open(newline="")))
+    assert float(rows[1]["Lab 1 (77)"]) > 0 and rows[0]["Lab 1 (77)"] == "10"
+    with pytest.raises(ValueError, match=r"no assignment 'Lab 2'; it has: Lab 1 \(77\)"):
+        formats.canvas([], book, "Lab 2", tmp_path / "out.csv")
+
+
+def test_junit(tmp_path):
+    every = [found_of(results=solved()), found_of("bob.ipynb", failure="empty")]
+    formats.junit(every, tmp_path / "junit.xml")
+    first, second = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert first.get("failures") == "12" and second.get("errors") == "12" and len(first) == 12
+
+
+def test_stats(tmp_path):
+    stats.write([found_of(results=solved()), found_of("bob.ipynb", failure="empty")], tmp_path / "stats.html")
+    text = (tmp_path / "stats.html").read_text()
+    assert "1 of 2 submissions" in text and "A layer is missing." in text and text.count("<img alt=") == 2
 
 
 @pytest.mark.parametrize(
@@ -312,8 +309,9 @@ def test_network_is_refused_where_the_system_cannot_cut_it_off():
         (["README.md", "--jobs", "0"], "at least one notebook"),
         (["README.md", "--seconds", "soon"], "--seconds"),
         (["README.md", "--out", "README.md"], "choose another folder with --out"),
-        (["lab1"], "no notebook"),
-        ([], "NOTEBOOK"),
+        (["README.md", "--student", "(x)"], "--student"),
+        (["README.md", "--canvas", "README.md"], "belong together"),
+        ([], "SUBMISSIONS"),
     ],
 )
 def test_wrong_use_is_one_line(arguments, words, monkeypatch, capsys):
@@ -329,92 +327,10 @@ def test_help_names_every_column(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     said = capsys.readouterr().out
-    columns = ("notebook", "status", "points, max_points", "checks_changed", "from_lab1", "failed_cells", "error")
-    assert all(f"\n  {column} " in said for column in (*columns, "seconds", "page"))
+    assert all(re.search(rf"^  (\w+, )?{name}\b", said, re.M) for name in found_of()["row"] if name not in CHECKS)
 
 
-def test_interrupt_ends_everything(tmp_path):
-    write(tmp_path / "endless.ipynb", STUDENTS["endless"])
-    line = [sys.executable, "-m", "lab1.grade", tmp_path, "--out", tmp_path / "report"]
-    grader = subprocess.Popen(
-        line, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("lab1-grade-*/kernel.json")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    grader.send_signal(signal.SIGINT)
-    said = grader.communicate(timeout=30)[1]
-    assert grader.returncode == 130 and "interrupted" in said and "Traceback" not in said
-    assert not list(tmp_path.glob("lab1-grade-*"))
-    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(tmp_path) not in running
-
-
-def test_missing_calls():
-    def cells(*sources):
-        return [v4.new_code_cell(text) for text in sources]
-
-    assert len(missing_calls([])) == 12
-    every = [f"%matplotlib inline\nresult = checks.{FUNCTIONS[c.name]}( {c.name} )" for c in checks.CHECKS]
-    assert missing_calls(cells(*every, "this is no Python")) == []
-    assert missing_calls(cells(f"%%time\n{every[0]}", *every[1:])) == []
-    assert missing_calls(cells(*every[1:], "lab1.checks.mlp(MLP)")) == []
-    assert missing_calls(cells(*every[1:], "checks.mlp(lab1.MLP)")) == ["checks.mlp(MLP) is not called"[:15]]
-
-
-def test_borrowed(monkeypatch):
-    namespace = {"lab1": lab1, "partial": partial, "data": lab1.data, "__name__": "__main__"}
-    exec(
-        textwrap.dedent("""
-            from lab1 import ResNet as renamed
-            wrapped = partial(renamed, width=16)
-            class Child(renamed): pass
-            class Uses:
-                def build(self): return lab1.models.resnet.ResNet((1,))
-            def default(make=renamed): return make((1,))
-            def keyword(*, make=renamed): return make((1,))
-            class Holds: makers = {"first": [renamed]}
-            def helper(): return renamed((1,))
-            def through(): return [helper() for _ in range(2)]
-            def imports():
-                from lab1.analysis.segmentation import label_map
-                return label_map
-            def clean(x): return x.data + sum(x.lab1)
-        """),
-        namespace,
-    )
-    for name in ("renamed", "wrapped", "Child", "Uses", "default", "keyword", "Holds", "helper", "through"):
-        assert score.borrowed(namespace[name]) == {"lab1.models.resnet.ResNet"}, name
-    assert score.borrowed(namespace["imports"]) == {"lab1.segmentation"}
-    assert score.borrowed(namespace["clean"]) == set()
-    assert score.borrowed(None) == score.borrowed(3) == score.borrowed(print) == set()
-
-
-def test_a_replacement_that_cannot_be_looked_into_is_a_change():
-    class Endless:
-        def __getattr__(self, name):
-            return Endless()
-
-    original, live = ModuleType("lab1.checks.x"), ModuleType("lab1.checks.x")
-    original.function, live.function = test_borrowed, Endless()
-    assert score.changes({"lab1.checks.x": live}, {"lab1.checks.x": original}) == ["lab1.checks.x.function"]
-
-
-def test_scores_of_which_no_page_can_be_made_are_a_row():
-    row, page = row_and_page(Path("lab.ipynb"), "lab.html", Grading(changed=[None]))
-    assert row["status"] == "not graded" and "no report can be written: TypeError" in row["error"]
-    assert "no report can be written" in page
-
-
-def test_page_names_are_unique(tmp_path):
-    paths = [tmp_path / name for name in ("ann/lab.ipynb", "bob/lab.ipynb", "bob-lab.ipynb", "Bob-lab.ipynb")]
-    names = page_names(paths)
-    assert names[paths[0]] == "ann-lab.html" and len({name.lower() for name in names.values()}) == 4
-    assert page_names(paths[:1]) == {paths[0]: "lab.html"}
-    long = [tmp_path / ("ü" * 90) / ("ü" * 90) / name for name in ("a.ipynb", "b.ipynb")] + paths
-    names = {name.encode() for name in page_names(long).values()}
-    assert len(names) == 6 and max(map(len, names)) < 220
-
-
-def test_no_formula_reaches_a_spreadsheet():
-    assert safe("=1+1") == "'=1+1" and safe("cell 3: -") == "cell 3: -" and safe(-1) == -1
+def test_damaged_zip(tmp_path):
+    with pytest.raises(Unreadable, match="cannot be unpacked"):
+        (tmp_path / "x.zip").write_bytes(b"PK\x03\x04")
+        submissions.unpack(tmp_path / "x.zip", tmp_path)

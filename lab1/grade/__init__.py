@@ -1,5 +1,13 @@
-"""`python -m lab1.grade NOTEBOOK... --out report/`: points and a readable page for each student's notebook.
+"""`python -m lab1.grade SUBMISSIONS... --out report/`: points and a readable page for each student's notebook.
 
-__main__.py reads the command line and grades several at a time, run.py runs a notebook and has it scored in a kernel
-from kernel.py, score.py is what runs inside that kernel at the end, report.py writes the table and the pages.
+From the student to the report:
+  submissions.py, notebook.py   who has handed in what, read as data
+  launch.py, sandbox.py         a kernel in a sandbox
+  kernel.py, outputs.py         its cells are run within limits
+  run.py                        a notebook, until it has been scored
+  judge.py                      the checks are judged in the grader...
+  inside.py, observe.py         ...on what is observed in the kernel (lazy.py: what it need not import)
+  report.py, page.py            a row of the table, a page
+  work.py, cluster.py           one submission after the other, on several cores or a Dask cluster
+  formats.py, stats.py          files for course tools, what the class has solved
 """

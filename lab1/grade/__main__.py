@@ -1,43 +1,46 @@
-"""python -m lab1.grade NOTEBOOK... --out report/
+"""python -m lab1.grade SUBMISSIONS... --out report/
 
-Grades notebooks, several at a time, each in a process and a folder of its own with a fresh copy of lab1, without the
-network and without the environment's credentials. Writes report/scores.csv and one HTML page for each notebook, and
-prints one line at the end. Notebooks are programs: grade them in a container or an account that may be lost.
+Grades notebooks, as many at a time as there are cores, each in a sandbox of its own: without the network, without the
+files and credentials of the account. SUBMISSIONS are notebooks, folders, or the zips that nbgrader, Moodle and Canvas
+give. Writes report/scores.csv and one HTML page for each notebook, and prints one line at the end.
 
 columns of scores.csv:
   notebook              the file
+  student               who has handed it in, where the path says so
   status                "graded" or "not graded"; then `error` says why, and there are no points
   points, max_points    all tasks together
   MLP, train_epoch ...  points for each task
-  checks_changed        what differs from the original checks, with which the points were given; else empty
-  from_lab1             answers that use lab1's own classes and functions; their points count, look at them; else empty
+  checks_changed        calls of checks that are gone from the notebook; the checks are made all the same; else empty
+  from_lab1             answers that run lab1's own code; their points count, look at them; else empty
   failed_cells          how many cells raised an error, or were interrupted or left out because they took too much
   error                 the first of these, or why there are no points; else empty
+  remarks               what else there is to know, such as an answer that was overwritten later; else empty
+  isolation             "bubblewrap", "namespaces" (no network, but the account's files) or "none"
   seconds               what the grading took
   page                  the HTML page, in the same folder
+  digest                changes with the notebook
 
 exit status: 0 all notebooks were graded, 1 some could not be, 2 wrong use.
 """
 
 import argparse
-import asyncio
+import compileall
 import os
+import re
+import secrets
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
-from lab1.basics.files import atomic
-from lab1.grade import report
-from lab1.grade.kernel import Limits
-from lab1.grade.run import grade
-
-MOST_NAME = 200  # bytes of a page's name; systems allow 255, with an ending
 FLAGS = {  # in the last line: words for rows in which a column is not empty
     "with failed cells": "failed_cells",
     "with changed checks": "checks_changed",
     "with answers from lab1": "from_lab1",
 }
+SEED = "seed.txt"
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,94 +55,151 @@ def positive(text: str) -> float:
     return number
 
 
+def with_student(text: str) -> re.Pattern:
+    pattern = re.compile(text)
+    if "student_id" not in pattern.groupindex:
+        raise ValueError
+    return pattern
+
+
 def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m lab1.grade", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK", help="a notebook, or a folder of them")
+    parser.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSIONS", help="notebooks, folders or zips")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder for the report (default: report)")
-    jobs = max(1, (os.cpu_count() or 1) // 2)
+    jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--jobs", type=int, default=jobs, help=f"notebooks at a time (default here: {jobs})")
     parser.add_argument("--seconds", type=positive, default=600, help="limit for a notebook's cells (default: 600)")
     parser.add_argument("--cell-seconds", type=positive, default=120, help="limit for one cell (default: 120)")
     parser.add_argument("--memory", type=positive, default=4, help="limit for a notebook, in GB (default: 4)")
+    parser.add_argument("--resume", action="store_true", help="skip what has not changed since it was graded")
+    parser.add_argument("--regrade", metavar="ID", action="append", help="only this student or notebook; repeatable")
+    parser.add_argument("--student", type=with_student, metavar="REGEX", help="finds (?P<student_id>...) in a path")
+    parser.add_argument("--require-sandbox", action="store_true", help="grade nothing where bubblewrap does not work")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="grade on a Dask cluster instead of this machine")
+    parser.add_argument("--seed", type=int, help=f"of the checks' inputs (default: OUT/{SEED}, drawn once)")
+    parser.add_argument("--gradescope", type=Path, metavar="FILE", help="write results.json for Gradescope")
+    parser.add_argument("--moodle", type=Path, metavar="CSV", help="fill in this grading worksheet, as OUT/moodle.csv")
+    parser.add_argument("--canvas", type=Path, metavar="CSV", help="fill in this gradebook, as OUT/canvas.csv")
+    parser.add_argument("--assignment", metavar="TITLE", help="the column of the gradebook, such as 'Lab 1 (1234)'")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit XML file, a test for each task")
+    parser.add_argument("--stats", action="store_true", help="write OUT/stats.html: what the class has solved")
     options = parser.parse_args(words)
     if options.jobs < 1:
         parser.error(f"--jobs {options.jobs}: at least one notebook at a time")
-    for path in options.notebooks:
-        if not path.exists():
+    if bool(options.canvas) != bool(options.assignment):
+        parser.error("--canvas and --assignment belong together")
+    for path in [*options.submissions, options.moodle, options.canvas]:
+        if path and not (path.exists() or path.is_symlink()):
             parser.error(f"there is no file {path}: check the name")
-    options.notebooks = list(dict.fromkeys(file for path in options.notebooks for file in notebooks_in(path)))
-    if not options.notebooks:
-        parser.error("no notebook (*.ipynb) in the folder: name another one")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"cannot write to {options.out} ({error.strerror}): choose another folder with --out")
+    options.error = parser.error
     return options
 
 
-def notebooks_in(path: Path) -> list[Path]:
-    """The file itself, or all notebooks in a folder and below it."""
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.rglob("*.ipynb") if ".ipynb_checkpoints" not in file.parts)
+def seed_of(options: argparse.Namespace) -> int:
+    """The seed of a grading: given, or drawn once and kept beside the table. It stands on no student's page."""
+    path = options.out / SEED
+    if options.seed is not None:
+        path.write_text(f"{options.seed}\n")
+    elif not path.exists():
+        path.write_text(f"{secrets.randbits(48)}\n")
+        path.chmod(0o600)
+    return int(path.read_text())
 
 
-def page_names(notebooks: list[Path]) -> dict[Path, str]:
-    """A file name for each notebook's page: its path below the folder that all have in common."""
-    common = os.path.commonpath([path.absolute().parent for path in notebooks])
-    names: dict[Path, str] = {}
-    for path in notebooks:
-        base = "-".join(path.absolute().relative_to(common).with_suffix("").parts)
-        name = base = base.encode("utf-8", "replace")[:MOST_NAME].decode("utf-8", "ignore")
-        while f"{name}.html".lower() in {other.lower() for other in names.values()}:
-            name = f"{base}-{len(names)}"
-        names[path] = f"{name}.html"
-    return names
+def grade_all(options: argparse.Namespace) -> list[dict]:
+    """Grade all submissions and write the report, which is complete after each of them. Returns their details."""
+    from lab1.grade import cluster, submissions, work
+    from lab1.grade.kernel import Limits
+    from lab1.grade.launch import PACKAGE
+    from lab1.grade.report import Report
+
+    report, seed = Report(options.out), seed_of(options)
+    limits = Limits(options.seconds, options.cell_seconds, options.memory * 2**30)
+    compileall.compile_dir(PACKAGE, quiet=2)  # once, and not in every kernel
+    with tempfile.TemporaryDirectory(prefix="lab1-submissions-") as unpacked:
+        try:
+            found = submissions.find(options.submissions, options.student, Path(unpacked))
+        except submissions.Unreadable as error:
+            options.error(str(error))
+        if options.regrade:
+            found = [each for each in found if {each.student, each.name} & set(options.regrade)]
+        if not found:
+            options.error("no submission is there: name another folder, or another --regrade")
+
+        def jobs(bar) -> Iterator[cluster.Job]:
+            for submission in found:
+                job = work.prepare(submission)
+                if options.resume and job.digest and job.digest == report.digest(submission):
+                    bar.update()
+                    continue
+                yield submission, work.work, (job, limits, seed)
+
+        start, window = lambda: cluster.local(min(options.jobs, len(found))), options.jobs
+        if options.scheduler:
+            client, window = cluster.dask(options.scheduler)
+            start = lambda: client.get_executor(pure=False, retries=cluster.MOST_TRIES)  # noqa: E731
+        with tqdm(total=len(found), desc="grading", unit="notebook") as bar:
+            for submission, result in cluster.results(jobs(bar), start, window):
+                details, page = result if isinstance(result, tuple) else work.lost(submission, result)
+                report.write(submission, details, page)
+                bar.update()
+    keys = {each.key for each in found}
+    return [each for each in report.all() if each["row"]["page"].removesuffix(".html") in keys]
 
 
-async def grade_all(options: argparse.Namespace) -> dict[Path, dict]:
-    """Grade all notebooks and write the report, which is complete after each of them. Returns its rows."""
-    several = min(options.jobs, len(options.notebooks)) > 1
-    limits = Limits(options.seconds, options.cell_seconds, options.memory * 2**30, threads=1 if several else 0)
-    places, names, rows = asyncio.Semaphore(options.jobs), page_names(options.notebooks), {}
+def export(options: argparse.Namespace) -> None:
+    """The files for other tools, from all that the report's folder holds."""
+    from lab1.grade import formats
+    from lab1.grade.report import Report
 
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda *_: None)  # what nbclient's tasks say when they are cancelled
+    every = Report(options.out).all()
+    if options.gradescope:
+        formats.gradescope(every, options.gradescope)
+    if options.junit:
+        formats.junit(every, options.junit)
+    unknown = []
+    if options.moodle:
+        unknown += formats.moodle(every, options.moodle, options.out / "moodle.csv")
+    if options.canvas:
+        unknown += formats.canvas(every, options.canvas, options.assignment, options.out / "canvas.csv")
+    if unknown:
+        print(f"not in the gradebook: {', '.join(unknown)}", file=sys.stderr)
+    if options.stats:
+        from lab1.grade import stats
 
-    async def one(path):
-        async with places:
-            return path, await grade(path, limits)
-
-    with tqdm(total=len(options.notebooks), desc="grading", unit="notebook") as bar:
-        for each in asyncio.as_completed([one(path) for path in options.notebooks]):
-            path, grading = await each
-            rows[path], page = report.row_and_page(path, names[path], grading)
-            write(options.out / names[path], page)
-            write(options.out / "scores.csv", report.table(rows[p] for p in options.notebooks if p in rows))
-            bar.update()
-    return rows
-
-
-def write(path: Path, text: str) -> None:
-    with atomic(path) as file:
-        file.write(text.encode("utf-8", "replace"))
+        stats.write(every, options.out / "stats.html")
 
 
 def main(words: list[str] | None = None) -> int:
     options = arguments(words)
+    from lab1.grade import sandbox
+
+    isolation = sandbox.isolation()
+    if options.require_sandbox and isolation != "bubblewrap" and not options.scheduler:
+        options.error("there is no sandbox here, and --require-sandbox was given: install bubblewrap")
     try:
-        rows = asyncio.run(grade_all(options)).values()
+        rows = [each["row"] for each in grade_all(options)]
+        export(options)
     except KeyboardInterrupt:
         print(f"interrupted; {options.out / 'scores.csv'} holds what was graded before", file=sys.stderr)
         return 130
     except OSError as error:
         print(f"cannot write the report to {options.out} ({error.strerror}): make room there", file=sys.stderr)
         return 2
+    except (ValueError, RuntimeError) as error:  # of a gradebook that does not fit, or a scheduler
+        print(f"python -m lab1.grade: {error}", file=sys.stderr)
+        return 2
     graded = sum(row["status"] == "graded" for row in rows)
     flagged = {word: sum(bool(row[column]) for row in rows) for word, column in FLAGS.items()}
     words = [f"{graded} of {len(rows)} notebooks graded", *(f"{n} {word}" for word, n in flagged.items() if n)]
+    isolations = {row["isolation"] for row in rows} - {"bubblewrap", ""}
+    words += [f"not isolated ({', '.join(sorted(isolations))})"] if isolations else []
     print(f"{', '.join(words)}: {options.out / 'scores.csv'}")
     return 0 if graded == len(rows) else 1
 

@@ -1,140 +1,114 @@
-"""What a grader reads: one row of scores.csv and one page for each notebook."""
+"""What a grader reads: one row of scores.csv for each submission."""
 
 import csv
 import io
+import json
+import re
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
 
-from nbconvert import HTMLExporter
-from nbformat import v4
+from filelock import FileLock
 
-from lab1.checks import CHECKS
+from lab1.basics.files import atomic
+from lab1.grade.notebook import plain
 from lab1.grade.run import Grading
+from lab1.grade.submissions import Submission
 
-COLUMNS = (
-    *("notebook", "status", "points", "max_points", *(check.name for check in CHECKS)),
-    *("checks_changed", "from_lab1", "failed_cells", "error", "seconds", "page"),
-)
-MOST_TEXT = 5000  # characters of an output on the page
-MOST_OUTPUTS = 50  # of a cell
-STYLE = """
-body { font: 15px/1.45 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
-pre { font: 13px/1.4 monospace; white-space: pre-wrap; overflow-wrap: anywhere; margin: 0 }
-table { border-collapse: collapse } td, th { padding: .2em .8em; text-align: left; border-bottom: 1px solid #ddd }
-.flag { background: #fff3cd; padding: .4em .8em } .passed { color: #176b2c } .failed { color: #a11 }
-.task, .input_area { background: #f5f5f5; padding: .6em .8em; margin: .4em 0 } img { max-width: 100% }
-.prompt { color: #888; font-size: 12px } .output_stderr, .output_error { background: #fdeaea }
-.ansi-bold { font-weight: bold } .ansi-green-intense-fg { color: #176b2c } .ansi-red-intense-fg { color: #a11 }
-iframe { width: 100%; height: 90vh; border: 1px solid #ccc }
-"""
+FORMULA = r"['\"\s]*[=+\-@\uff1d\uff0b\uff0d\uff20]"  # what spreadsheets take for one, also in full width
+BEFORE = ("notebook", "student", "status", "points", "max_points")
+AFTER = ("checks_changed", "from_lab1", "failed_cells", "error", "remarks", "isolation", "seconds", "page", "digest")
 
 
-def row(notebook: Path, page: str, grading: Grading) -> dict[str, str | int]:
-    """A notebook's values, by the names in COLUMNS."""
-    values = {
-        "notebook": notebook.as_posix(),
-        "status": "not graded" if grading.failure else "graded",
-        "points": sum(result.points for result in grading.results),
-        "max_points": sum(result.max_points for result in grading.results),
-        **{result.name: result.points for result in grading.results},
-        "checks_changed": "; ".join(grading.changed),
-        "from_lab1": "; ".join(borrowings(grading)),
-        "failed_cells": len(grading.errors),
-        "error": grading.failure or next(iter(grading.errors), ""),
-        "seconds": f"{grading.seconds:.1f}",
-        "page": page,
-    }
-    return {name: safe(value) for name, value in values.items()}
+def details(submission: Submission, grading: Grading, isolation: str, digest: str) -> dict:
+    """All that is known of a submission, as plain values: its row, and what every check says."""
+    results = [_bounded(vars(result)) for result in grading.results]
+    row = {"notebook": submission.name, "student": submission.student}
+    row["status"] = "not graded" if grading.failure else "graded"
+    row["points"] = sum(result["points"] for result in results)
+    row["max_points"] = sum(result["max_points"] for result in results)
+    for result in results:
+        row[result["name"]] = result["points"]
+    row["checks_changed"] = ", ".join(grading.changed)
+    row["from_lab1"] = ", ".join(borrowings(grading))
+    row["failed_cells"] = len(grading.errors)
+    row["error"] = grading.failure or next(iter(grading.errors), "")
+    row["remarks"] = ", ".join(grading.remarks)
+    row["isolation"] = isolation
+    row["seconds"] = round(grading.seconds, 1)
+    row["page"] = f"{submission.key}.html"
+    row["digest"] = digest
+    return {"row": {name: safe(value) for name, value in row.items()}, "results": results, "errors": grading.errors}
 
 
-def safe(value: str | int) -> str | int:
-    """Text that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+def _bounded(result: dict) -> dict:
+    most = int(result["max_points"])
+    return result | {"points": max(0, min(int(result["points"]), most)), "text": str(result["text"])[:20_000]}
+
+
+def safe(value: str | int | float) -> str | int | float:
+    """Text on one line that no spreadsheet takes for a formula, whichever sign separates its columns."""
+    if not isinstance(value, str):
+        return value
+    text = re.sub(rf"[;,|](?={FORMULA})", ", '", plain(value)).replace(";", ",")
+    return f"'{text}" if re.match(FORMULA, text) else text
 
 
 def borrowings(grading: Grading) -> list[str]:
-    """The answers that lean on lab1, such as "ResidualBlock uses lab1.models.resnet.BasicBlock"."""
-    return [f"{name} uses {', '.join(used)}" for name, used in grading.borrowed.items() if used]
+    """The answers that run lab1's own code, such as "ResidualBlock uses lab1.models.resnet.BasicBlock.forward"."""
+    return [f"{name} uses {' and '.join(used)}" for name, used in grading.borrowed.items()]
+
+
+class Report:
+    """The folder of a grading: a page and a file of details for each submission, and the table of all of them.
+
+    Several gradings may write into one folder, one after the other or at once: the table holds the rows of all.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.details = folder, folder / "details"
+        self.details.mkdir(parents=True, exist_ok=True)
+        self._read: dict[Path, tuple[int, dict]] = {}
+
+    def digest(self, submission: Submission) -> str:
+        """Of what was graded under this name before; "" if nothing was."""
+        path = self.details / f"{submission.key}.json"
+        return self._details(path).get("row", {}).get("digest", "") if path.exists() else ""
+
+    def write(self, submission: Submission, found: dict, page: str) -> None:
+        self._write(self.folder / f"{submission.key}.html", page)
+        self._write(self.details / f"{submission.key}.json", json.dumps(found, indent=1))
+        self.write_table()
+
+    def write_table(self) -> None:
+        with FileLock(self.details / ".lock"):
+            self._write(self.folder / "scores.csv", "\ufeff" + table(each["row"] for each in self.all()))  # for Excel
+
+    def all(self) -> list[dict]:
+        """The details of all submissions, by the notebook's name."""
+        found = [self._details(path) for path in self.details.glob("*.json")]
+        return sorted((each for each in found if "row" in each), key=lambda each: each["row"]["notebook"])
+
+    def _details(self, path: Path) -> dict:
+        changed = path.stat().st_mtime_ns
+        if self._read.get(path, (0,))[0] != changed:
+            try:
+                self._read[path] = changed, json.loads(path.read_text(encoding="utf-8"))
+            except (ValueError, OSError):  # of a grading that was cut off
+                self._read[path] = changed, {}
+        return self._read[path][1]
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        with atomic(path) as file:
+            file.write(text.encode("utf-8", "replace"))
 
 
 def table(rows: Iterable[dict]) -> str:
-    """The rows as CSV."""
+    """The rows as CSV; the columns of the tasks are those of the first one."""
+    rows = list(rows)
+    tasks = [name for row in rows[:1] for name in row if name not in BEFORE + AFTER]
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
+    writer = csv.DictWriter(text, [*BEFORE, *tasks, *AFTER], extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def row_and_page(notebook: Path, name: str, grading: Grading) -> tuple[dict[str, str | int], str]:
-    """`row` and `page`; where the scores are so odd that these cannot be written, the notebook is not graded."""
-    try:
-        return row(notebook, name, grading), page(notebook, grading)
-    except Exception as error:
-        failed = Grading(failure=f"no report can be written: {type(error).__name__}: {error}", seconds=grading.seconds)
-        return row(notebook, name, failed), page(notebook, failed)
-
-
-def page(notebook: Path, grading: Grading) -> str:
-    """A page in HTML: points, what every check says, errors, and the notebook with its new outputs.
-
-    The student's part is in a frame where nothing is executed or loaded, and which cannot cover the points.
-    """
-    results = grading.results
-    flags = [
-        ("Not graded", [grading.failure] if grading.failure else []),
-        ("The checks in the notebook were changed; the points come from the original ones", grading.changed),
-        ("Answers that lean on lab1 instead of solving the task", borrowings(grading)),
-        ("Cells that failed", grading.errors),
-    ]
-    rows = [("", "all", "", sum(r.points for r in results), sum(r.max_points for r in results))]
-    rows = [*((r.task, r.name, r.status, r.points, r.max_points) for r in results), *rows]
-    parts = [
-        f"<h1>{escape(notebook.name)}</h1><p>{escape(str(notebook))}, {grading.seconds:.0f} s</p>",
-        *(f'<div class="flag"><b>{title}</b>{_items(texts)}</div>' for title, texts in flags if texts),
-        "<h2>Points</h2><table><tr><th>task</th><th>answer</th><th>status</th><th>points</th></tr>",
-        *(
-            f"<tr><td>{task}</td><td>{name}</td>"
-            f'<td class="{escape(status)}">{escape(status)}</td><td>{points} of {most}</td></tr>'
-            for task, name, status, points, most in rows
-        ),
-        "</table><h2>What the checks say</h2>",
-        *(f'<pre class="task">{escape(result.text)}</pre>' for result in results),
-        f'<h2>The notebook</h2><iframe sandbox srcdoc="{escape(_frame(grading))}"></iframe>',
-    ]
-    return _document(notebook.name, "\n".join(parts))
-
-
-def _items(texts: list[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>"
-
-
-def _document(title: str, body: str, policy: str = "") -> str:
-    head = f'<meta charset="utf-8">{policy}<title>{escape(title)}</title><style>{STYLE}</style>'
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
-
-
-def _frame(grading: Grading) -> str:
-    """The notebook as a page of its own, long outputs cut."""
-    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
-    try:
-        for cell in grading.cells:
-            if cell.cell_type == "code":
-                cell.outputs = cell.outputs[:MOST_OUTPUTS]
-                for output in cell.outputs:
-                    _cut(output)
-        body, _ = exporter.from_notebook_node(v4.new_notebook(cells=grading.cells))
-    except Exception as error:  # whatever is wrong with the outputs: the points above stand
-        body = f"<pre>This notebook cannot be shown: {escape(str(error)[:MOST_TEXT])}</pre>"
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return _document("", body, f'<meta http-equiv="Content-Security-Policy" content="{policy}">')
-
-
-def _cut(output) -> None:
-    texts = output.get("data", output)
-    for kind in ("text", "text/plain", "text/html"):
-        if len(text := texts.get(kind, "")) > MOST_TEXT and (kind != "text/html" or len(text) > 20 * MOST_TEXT):
-            texts[kind] = f"{text[:MOST_TEXT]}\n... and {len(text) - MOST_TEXT:,} more characters"
-    if output.output_type == "error":
-        output.traceback = [line[:MOST_TEXT] for line in output.traceback[-MOST_OUTPUTS:]]

@@ -1,12 +1,9 @@
-"""Run one student's notebook in a kernel of its own, and score what it has defined with the original checks.
+"""Run one student's notebook, and collect what the checks say about its answers.
 
-The same kernel scores, because the student's classes and functions live only there, as the cells have left them; to
-execute their source once more in a clean process would lose magics, figures and half of the answers that lean on
-another cell. What makes it robust: lab1 is written and imported anew before it scores, and the points leave the
-kernel in a file whose name no cell has known.
-
-A cell that takes too long is interrupted. One that goes on all the same, takes too much memory or prints without end
-is killed with its kernel, and the notebook is run once more without that cell: it costs no other points than its own.
+A cell that takes too long is interrupted. One that goes on all the same, ends the kernel, takes too much memory or
+prints without end is killed with its kernel, and the notebook is run once more: of that cell only what it defines is
+executed, so that it costs no other points. Where an earlier cell has left a thread, a process or an alarm behind, that
+cell is tried first as the one to blame.
 """
 
 import ast
@@ -17,21 +14,24 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
-from nbformat import NotebookNode, v4
 
-from lab1 import checks
 from lab1.checks import Result
-from lab1.grade.kernel import Limits, Stopped, kernel
+from lab1.grade.judge import CHECKS, FUNCTIONS, Judge
+from lab1.grade.kernel import Kernel, Limits, Stopped
+from lab1.grade.launch import kernel
+from lab1.grade.notebook import Cell, Unreadable, parse, plain
+from lab1.grade.outputs import Outputs
 
-ATTEMPTS = 3  # after the cell that stopped the one before it, the last one runs only definitions
-DEFINING_SECONDS = 30  # for a cell that only defines, when the notebook's time is over
-DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+ATTEMPTS = 6  # the last one runs nothing but definitions after the cell that stopped the one before
+DEFINING_SECONDS = 30  # for what a cell defines, when it cannot be run
+DEFINING_IN_ALL = 60
+ENDINGS = re.compile(r"\b(_exit|kill|abort|do_shutdown|alarm|setitimer)\b")  # what may end the kernel a moment later
+FINISH_SECONDS = 300  # for the checks that the notebook itself has not called
 
 
 def _no_results() -> list[Result]:
-    return [replace(check.latest, status="not graded", points=0) for check in checks.CHECKS]
+    return [replace(check.latest, status="not graded", points=0) for check in CHECKS.values()]
 
 
 @dataclass
@@ -39,129 +39,197 @@ class Grading:
     """What is found about a notebook.
 
     cells: with their new outputs. results: one for each task. changed: what differs from the original in the checks.
-    borrowed: for each name, what it uses of lab1. left_out: why a cell was not run, by its index. errors: one line for
-    each cell that failed or was left out. failure: why nothing could be scored; "" if it was.
+    borrowed: for each name, what it uses of lab1. left_out: why a cell was not run, by its number. errors: one line for
+    each cell that failed or was left out. remarks: what else its author should know. failure: why nothing could be
+    scored; "" if it was.
     """
 
-    cells: list[NotebookNode] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
     results: list[Result] = field(default_factory=_no_results)
     changed: list[str] = field(default_factory=list)
     borrowed: dict[str, list[str]] = field(default_factory=dict)
     left_out: dict[int, str] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     failure: str = ""
     seconds: float = 0.0
 
 
-async def grade(path: Path, limits: Limits) -> Grading:
-    """Grade one notebook. Whatever is wrong with it is part of what is returned."""
+def grade(content: bytes, beside: dict[str, bytes], limits: Limits, seed: int) -> Grading:
+    """Grade one notebook. Whatever is wrong with it is part of what is returned.
+
+    content: of the notebook's file. beside: files that came with it. seed: for the inputs of the checks.
+    """
     begin, grading = time.monotonic(), Grading()
     try:
-        grading.cells = read(path)
+        grading.cells, grading.remarks = parse(content)
         grading.changed = [f"{call} is not called" for call in missing_calls(grading.cells)]
-        await _grade(grading, limits)
+        Run(grading, beside, limits, seed).until_scored()
+    except Unreadable as error:
+        grading.failure = str(error)
     except Exception as error:
-        grading.failure = " ".join(str(error).split())[:300] or type(error).__name__
-    _number(grading)
+        grading.failure = plain(error, 300) or type(error).__name__
     grading.seconds = time.monotonic() - begin
     return grading
 
 
-def read(path: Path) -> list[NotebookNode]:
-    """The sources of a notebook's cells, and pictures in its texts; no outputs, no metadata.
-
-    Raises:
-        ValueError: the file is not a notebook.
-    """
-    cells = []
-    try:
-        notebook = nbformat.convert(nbformat.reader.reads(path.read_text(encoding="utf-8-sig")), 4)
-        for cell in notebook.cells:
-            new = {"code": v4.new_code_cell, "markdown": v4.new_markdown_cell, "raw": v4.new_raw_cell}[cell.cell_type]
-            cells.append(new(str(cell.source), **({"attachments": cell.attachments} if "attachments" in cell else {})))
-    except Exception as error:
-        raise ValueError(f"not a notebook: {type(error).__name__}: {error}") from error
-    return cells
-
-
-def missing_calls(cells: list[NotebookNode]) -> list[str]:
+def missing_calls(cells: list[Cell]) -> list[str]:
     """The calls of checks, such as checks.mlp(MLP), that are in none of the code cells."""
-    names = {check: name for name, check in vars(checks).items() if check in checks.CHECKS}
     found = set()
     for cell in cells:
         with contextlib.suppress(Exception):  # such as RecursionError
-            calls = [node for node in ast.walk(parsed(cell)) if isinstance(node, ast.Call)]
-            found |= {ast.unparse(node).removeprefix("lab1.") for node in calls if isinstance(node.func, ast.Attribute)}
-    return [call for check in checks.CHECKS if (call := f"checks.{names[check]}({check.name})") not in found]
+            for node in ast.walk(parsed(cell)):
+                found |= _calls(node)
+    return [f"checks.{function}({name})" for name, function in FUNCTIONS.items() if (function, name) not in found]
 
 
-def parsed(cell: NotebookNode) -> ast.Module:
+def _calls(node: ast.AST) -> set[tuple[str, str]]:
+    """(function, first argument) of a call, also behind a magic such as %time."""
+    if not isinstance(node, ast.Call) or not node.args:
+        return set()
+    if isinstance(node.func, ast.Attribute) and node.func.attr == "run_line_magic" and len(node.args) > 1:
+        words = getattr(node.args[1], "value", "")
+        return set().union(*(_calls(each) for each in ast.walk(ast.parse(words))))
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    return {(name, ast.unparse(node.args[0]))}
+
+
+def parsed(cell: Cell) -> ast.Module:
     """What a cell consists of, below a magic such as %%time; nothing if it is not code, or not Python."""
     with contextlib.suppress(Exception):
-        if cell.cell_type == "code":
+        if cell.kind == "code":
             return ast.parse(TransformerManager().transform_cell(re.sub(r"\A\s*%%.*", "", cell.source)))
     return ast.Module([], [])
 
 
-def only_defines(cell: NotebookNode) -> bool:
-    """Whether there are only imports, definitions, and values that take no call: a moment's work."""
+class Run:
+    """The attempts at one notebook, until it has been scored."""
 
-    def calls(node):
-        return any(isinstance(each, ast.Call) for each in ast.walk(node))
+    def __init__(self, grading: Grading, beside: dict[str, bytes], limits: Limits, seed: int):
+        self.grading, self.beside, self.limits, self.seed = grading, beside, limits, seed
+        self.code = [cell for cell in grading.cells if cell.kind == "code"]
+        self.end, self.left = 0.0, limits.seconds  # of the time for cells, all attempts together
+        self.defining = DEFINING_IN_ALL
+        self.suspects: list[int] = []  # cells that have left something running, in this attempt
+        self.trial: tuple[int, int] | None = None  # a suspect that is left out, and the cell that was stopped
+        self.cleared: set[int] = set()
+        self.stopped_twice: set[int] = set()
+        self.definitions_after: float = float("inf")
 
-    body = parsed(cell).body
-    values = (ast.Assign, ast.AnnAssign, ast.Expr)
-    return bool(body) and all(isinstance(n, DEFINITIONS) or (isinstance(n, values) and not calls(n)) for n in body)
-
-
-async def _grade(grading: Grading, limits: Limits) -> None:
-    """Run the notebook until it has been scored, each time without the cells that have stopped it so far.
-
-    Raises:
-        RuntimeError: it cannot be scored.
-    """
-    code = [i for i, cell in enumerate(grading.cells) if cell.cell_type == "code"]
-    definitions = {i for i in code if only_defines(grading.cells[i])}
-    for attempt in range(1, ATTEMPTS + 1):
-        with tempfile.TemporaryDirectory(prefix="lab1-grade-", ignore_cleanup_errors=True) as folder:
-            async with kernel(grading.cells, limits, Path(folder)) as client:
-                end = time.monotonic() + limits.seconds
-                for i in code:
-                    is_over = time.monotonic() > end
-                    if is_over and i not in definitions:
-                        grading.left_out.setdefault(i, limits.time_is_over)
-                    if i in grading.left_out:
-                        continue
-                    try:
-                        await (client.run(i, DEFINING_SECONDS) if is_over else client.run(i, limits.cell_seconds, end))
-                    except Stopped as stopped:
-                        grading.left_out[i] = str(stopped)
-                        if attempt == ATTEMPTS - 1:
-                            later = [j for j in code if j > i and j not in definitions]
-                            grading.left_out |= dict.fromkeys(later, "a cell before it was stopped")
-                        break
-                else:
-                    scores = await client.score()
-                    grading.results = [_result(*each) for each in zip(grading.results, scores["results"], strict=True)]
-                    grading.borrowed, grading.changed = scores["borrowed"], grading.changed + scores["changed"]
+    def until_scored(self) -> None:
+        """Raises RuntimeError: it cannot be scored."""
+        for attempt in range(1, ATTEMPTS + 1):
+            with (
+                tempfile.TemporaryDirectory(prefix="lab1-grade-", ignore_cleanup_errors=True) as folder,
+                kernel(self.beside, self.limits, self.seed, Path(folder)) as running,
+            ):
+                if self._all_cells(running):
+                    self._finish(running)
                     return
-    raise RuntimeError(f"stopped {ATTEMPTS} times")
+            if attempt == ATTEMPTS - 1:
+                self.definitions_after = max(self.grading.left_out)
+        raise RuntimeError(f"stopped {ATTEMPTS} times; the last reason: {list(self.grading.left_out.values())[-1]}")
+
+    def _all_cells(self, running: Kernel) -> bool:
+        """Whether all cells were run or left out; otherwise one of them has stopped the kernel."""
+        self.grading.errors, self.suspects, images = [], [], Outputs()
+        self.end = time.monotonic() + self.left
+        for cell in self.code:
+            outputs = Outputs(images)
+            try:
+                self._one(running, cell, outputs)
+                self.suspects = self._suspects(running)
+            except Stopped as stopped:
+                self._blame(cell.number, str(stopped))
+                self.left = self.end - time.monotonic()
+                return False
+            cell.outputs = outputs.kept
+        return True
+
+    def _suspects(self, running: Kernel) -> list[int]:
+        """The cells so far that may stop the kernel during a later one, the likeliest last."""
+        said = _asked(running, "suspects()").get("cells")
+        worded = [cell.number for cell in self.code if ENDINGS.search(cell.source)]
+        return [*worded, *(each for each in said or [] if isinstance(each, int))]
+
+    def _one(self, running: Kernel, cell: Cell, outputs: Outputs) -> None:
+        left_out = self.grading.left_out
+        if time.monotonic() > self.end:
+            left_out.setdefault(cell.number, self.limits.time_is_over)
+        elif cell.number > self.definitions_after:
+            left_out.setdefault(cell.number, "cells before it were stopped")
+        if cell.number not in left_out:
+            reply = running.run(cell.source, self.limits.cell_seconds, outputs, self.end, cell.number)
+            if reply.get("status") == "error":
+                error = plain(f"{reply.get('ename')}: {reply.get('evalue')}", 200)
+                self.grading.errors.append(f"cell {cell.number}: {error}")
+                if not any(kind == "error" for kind, _ in outputs.kept):
+                    outputs.kept.append(("error", error))
+            return
+        reason = f"left out: {left_out[cell.number]}"
+        self.grading.errors.append(f"cell {cell.number}: {reason}")
+        if cell.number not in self.stopped_twice and self.defining > 0:
+            begin = time.monotonic()
+            running.run(_call(f"define_only({cell.source!r}, {cell.number})"), DEFINING_SECONDS, Outputs())
+            self.defining -= time.monotonic() - begin
+        outputs.kept.append(("error", f"{reason.capitalize()}. Only what it defines was executed."))
+
+    def _blame(self, cell: int, reason: str) -> None:
+        """Leave out the cell that has stopped the kernel, or first one before it that had left something running."""
+        left_out = self.grading.left_out
+        if self.trial and self.trial[1] == cell:  # leaving the suspect out did not help
+            self.cleared.add(self.trial[0])
+            left_out.pop(self.trial[0], None)
+            self.suspects, self.trial = [], None
+        suspects = [each for each in self.suspects if each < cell and each not in self.cleared and each not in left_out]
+        if suspects and "longer than" not in reason:
+            self.trial = (suspects[-1], cell)
+            left_out[suspects[-1]] = f"what it left running has stopped cell {cell} ({reason})"
+            return
+        if cell in left_out:
+            self.stopped_twice.add(cell)
+        left_out[cell] = reason
+
+    def _finish(self, running: Kernel) -> None:
+        grading, said = self.grading, {}
+        try:
+            said = _asked(running, "finish()", FINISH_SECONDS)
+        except Stopped as stopped:
+            grading.remarks.append(f"while the answers were checked at the end: {stopped}")
+        judge = running.judge
+        grading.borrowed = {name: sorted(used) for name, used in judge.used.items() if used}
+        made, lost = (said.get(key) if isinstance(said.get(key), dict) else {} for key in ("made", "lost"))
+        grading.results = []
+        for name, check in CHECKS.items():
+            cells = made.get(name) if isinstance(made.get(name), list) else []
+            grading.results.append(self._result(check.latest, judge, cells))
+            if name in lost and cells:
+                text = f"{name} of cell {cells[-1]} was overwritten or deleted in cell {lost[name]}, but counts"
+                grading.remarks.append(plain(text))
+
+    def _result(self, none: Result, judge: Judge, cells: list) -> Result:
+        """What counts: the best result of the last object that was an answer; the text tells if another one passed."""
+        judged = judge.judged[none.name]
+        if not judged:
+            text = f"{none.text}\n  {none.name} is not defined: its cell was deleted or renamed, or it failed."
+            return replace(none, status="missing", text=text)
+        last = len(cells) - 1 if cells else judged[-1].answer
+        counting = [each for each in judged if each.answer == last] or judged[-1:]
+        best = max(counting, key=lambda each: each.result.points).result
+        passed = next((each for each in judged if each.result.passed and each.answer != last), None)
+        if passed and not best.passed:
+            text = f"{none.name} passed in cell {passed.cell}, and another one was defined later: the last one counts"
+            self.grading.remarks.append(text)
+        return best
 
 
-def _result(none: Result, found: dict) -> Result:
-    """What the kernel has found about a task; the task itself and its points are taken from the original check."""
-    points = min(int(found["points"]), none.max_points)
-    return replace(none, status=str(found["status"]), points=points, text=str(found["text"]))
+def _call(words: str) -> str:
+    return f"get_ipython().kernel.lab1.{words}"
 
 
-def _number(grading: Grading) -> None:
-    """Number the code cells from 1, and list those that failed or were left out among the errors."""
-    code = [(i, cell) for i, cell in enumerate(grading.cells) if cell.cell_type == "code"]
-    for number, (i, cell) in enumerate(code, 1):
-        cell.execution_count = number
-        if i in grading.left_out:
-            cell.outputs = [v4.new_output("stream", name="stderr", text=f"Left out: {grading.left_out[i]}.")]
-            grading.errors.append(f"cell {number}: left out: {grading.left_out[i]}")
-        for error in [output for output in cell.outputs if output.output_type == "error"]:
-            words = f"{error.ename}: {error.evalue}".split()
-            grading.errors.append(f"cell {number}: {' '.join(words)[:200]}")
+def _asked(running: Kernel, words: str, seconds: float = DEFINING_SECONDS) -> dict:
+    """What the kernel answers to a question; nothing if it says nothing that can be read."""
+    reply = running.run("", seconds, Outputs(), expression=_call(words))
+    with contextlib.suppress(Exception):
+        return dict(reply["user_expressions"]["said"]["data"]["application/json"])
+    return {}

@@ -1,0 +1,60 @@
+"""One submission from its bytes to its details and page: what a worker does, on this machine or another."""
+
+from dataclasses import dataclass
+
+from lab1.grade import sandbox
+from lab1.grade.kernel import Limits
+from lab1.grade.notebook import Unreadable, plain
+from lab1.grade.page import page
+from lab1.grade.report import details
+from lab1.grade.run import Grading, grade
+from lab1.grade.submissions import Submission, digest
+
+
+@dataclass(frozen=True)
+class Job:
+    """A submission with all that it consists of. unreadable: why there is nothing to grade; "" if there is."""
+
+    submission: Submission
+    content: bytes
+    beside: dict[str, bytes]
+    digest: str
+    unreadable: str = ""
+
+
+def prepare(submission: Submission) -> Job:
+    """Read a submission. What cannot be read is part of the job."""
+    try:
+        content, beside = submission.content(), submission.beside()
+    except Unreadable as error:
+        return Job(submission, b"", {}, "", str(error))
+    return Job(submission, content, beside, digest(content, beside))
+
+
+def work(job: Job, limits: Limits, seed: int) -> tuple[dict, str]:
+    """The details and the page of a submission."""
+    import torch
+
+    torch.set_num_threads(1)
+    failed = Grading(failure=job.unreadable)
+    grading = failed if job.unreadable else grade(job.content, job.beside, limits, seed)
+    if job.submission.others:
+        names = ", ".join(name.rpartition("/")[2] for name in job.submission.others)
+        grading.remarks.append(f"other notebooks of the same student do not count: {names}")
+    return written(job.submission, grading, job.digest)
+
+
+def lost(submission: Submission, error: BaseException) -> tuple[dict, str]:
+    """Of a submission whose worker came to no end."""
+    failure = f"the grader's own process ended: {plain(error) or type(error).__name__}"
+    return written(submission, Grading(failure=failure), "")
+
+
+def written(submission: Submission, grading: Grading, digest: str) -> tuple[dict, str]:
+    """`details` and `page`; where the scores are so odd that these cannot be written, it is not graded."""
+    isolation = sandbox.isolation()
+    try:
+        return details(submission, grading, isolation, digest), page(submission, grading, isolation)
+    except Exception as error:
+        failed = Grading(failure=f"no report can be written: {type(error).__name__}: {plain(error)}")
+        return details(submission, failed, isolation, digest), page(submission, failed, isolation)

@@ -1,0 +1,310 @@
+"""What a notebook might do to get points, or to harm others: bounded, with planted stand-ins for secrets and rivals.
+
+An attack either gets no points for what it has not solved, or is flagged; and it reaches nothing but itself.
+"""
+
+import resource
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+from grading import ALL, IN_A_SANDBOX, POINTS, graded, notebook, points, sources
+from model_answers import ANSWERS
+
+import lab1
+from lab1.grade.page import page
+from lab1.grade.report import borrowings
+from lab1.grade.submissions import Submission
+
+ROOT = Path(lab1.__file__).parent.parent
+needs_sandbox = pytest.mark.skipif(not IN_A_SANDBOX, reason="THERE IS NO BUBBLEWRAP HERE: the sandbox is NOT tested")
+WRONG = "def mean_iou(prediction, target, num_classes):\n    return 0.0"
+FORGERIES = {  # executed before the tasks; mean_iou is wrong
+    "json.dumps": "import json\nreal = json.dumps\njson.dumps = lambda value, **o: real(value, **o).replace('0', '9')",
+    "asdict": "import dataclasses\ndataclasses.asdict = lambda *a, **o: {'points': 9, 'status': 'passed', 'text': ''}",
+    "pipes": "import multiprocessing.connection as c\nc.Connection.recv_bytes = lambda *a: b'{}'",
+    "claims": "checks.mean_iou.claims.clear()\nchecks.mean_iou.claims.append(('all', lambda *a: None))",
+    "judge": "from lab1.checks import _check\n_check.Check.judge = lambda self, *a: self._result('passed', 9, [])",
+    "allclose": "torch.allclose = torch.equal = lambda *a, **o: True",
+    "as_tensor": "real = torch.as_tensor\ntorch.as_tensor = lambda value, *a, **o: torch.zeros(())",
+    "cross entropy": "F.cross_entropy = lambda *a, **o: torch.zeros((), requires_grad=True)",
+    "always true": """
+        class Agrees(float):
+            __eq__ = __le__ = __lt__ = __ge__ = __gt__ = __ne__ = lambda *a: True
+            __sub__ = __rsub__ = __abs__ = lambda self, *a: self
+            __hash__ = float.__hash__
+        def mean_iou(*args): return Agrees(0.5)
+    """,
+    "trojan tensor": """
+        class Trojan(torch.Tensor):
+            @classmethod
+            def __torch_function__(cls, function, types, args=(), kwargs=None): return True
+        def label_map(images, *args, **options): return torch.zeros(3).as_subclass(Trojan)
+    """,
+    "messages": """
+        import json, struct
+        relay = get_ipython().kernel.lab1.relay
+        result = {"task": 11, "name": "mean_iou", "status": "passed", "points": 99, "max_points": 99, "text": ""}
+        for kind in b"caresu":
+            relay.pipe.send(bytes([kind]) + (1).to_bytes(4, "little") + json.dumps(result).encode())
+    """,
+    "odd messages": """
+        relay = get_ipython().kernel.lab1.relay
+        relay.pipe.send(b"c" + bytes(4) + b"[" * 100_000)
+        relay.pipe.send(b"")
+    """,
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forgery_gets_nothing(name):
+    code = textwrap.dedent(FORGERIES[name]).strip()
+    cells = sources(first=[code], mean_iou=WRONG if "def mean_iou" not in code else code)
+    grading = graded(notebook(*cells))
+    assert all(0 <= result.points <= result.max_points for result in grading.results)
+    assert points(grading).get("mean_iou", 0) < POINTS["mean_iou"], grading.errors
+    assert sum(points(grading).values()) < ALL
+
+
+BORROWED = {
+    "alias": "import lab1\n\ndef label_map(*a, **o):\n    return lab1.segmentation.label_map(*a, **o)",
+    "itself": "from lab1.segmentation import label_map",
+    "computed name": "import lab1\nlabel_map = getattr(lab1.segmentation, 'label' + '_map').__call__",
+    "default argument": "import lab1\n\ndef label_map(*a, f=lab1.segmentation.label_map, **o):\n    return f(*a, **o)",
+    "copy of the source": "import inspect, lab1\nexec(inspect.getsource(lab1.segmentation.label_map))",
+}
+
+
+@pytest.mark.parametrize("name", BORROWED)
+def test_answers_of_lab1_are_flagged(name):
+    grading = graded(notebook(*sources(label_map=BORROWED[name])))
+    [said] = borrowings(grading)
+    assert said.startswith("label_map uses ") and "lab1." in said
+
+
+def test_answers_behind_writefile_are_flagged():
+    written = f"%%writefile answers.py\n{BORROWED['alias']}"
+    grading = graded(notebook(*sources(first=[written], label_map="from answers import label_map")))
+    assert borrowings(grading)[0].startswith("label_map uses lab1.")
+
+
+def test_right_answers_are_not_flagged():
+    grading = graded(notebook(*sources(**{name: text.strip() for name, text in ANSWERS.items()})))
+    assert grading.borrowed == {} and grading.changed == []
+    assert all(result.passed for result in grading.results), [r.text for r in grading.results if not r.passed]
+
+
+def test_calls_of_another_kind_are_no_tampering():
+    cells = sources(first=["from lab1.checks import mlp", "%time checks.label_map(label_map)"], check=False)
+    changed = graded(notebook(*cells, "mlp(MLP)", "%time checks.mean_iou(mean_iou)")).changed
+    assert len(changed) == 9 and not any(name in " ".join(changed) for name in ("(MLP)", "(label_map)", "(mean_iou)"))
+
+
+# What is beyond the sandbox
+
+
+def probe(code, tmp_path, **options):
+    """Run code in a notebook; it prints what it could do."""
+    grading = graded(notebook(*sources(first=[textwrap.dedent(code)])), **options)
+    said = "\n".join(text for cell in grading.cells for _, text in cell.outputs)
+    return grading, said
+
+
+@needs_sandbox
+def test_nothing_of_the_account_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "planted-canary")
+    (tmp_path / "rival.ipynb").write_text("planted-canary")
+    code = f"""
+        import os, pathlib, subprocess
+        found = []
+        places = [{str(tmp_path)!r}, {str(ROOT / "tests")!r}, {str(Path.home())!r}, "/root", "/home", "/work", "/mnt"]
+        for path in places:
+            for file in pathlib.Path(path).rglob("*") if pathlib.Path(path).exists() else []:
+                if file.is_file() and "/.venv/" not in str(file) and "/.pyenv/" not in str(file):
+                    found.append(str(file))
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                for part in ("environ", "cmdline"):
+                    found += ["canary"] * (b"planted-canary" in pathlib.Path(f"/proc/{{name}}/{{part}}").read_bytes())
+        found += ["environment"] * ("WANDB_API_KEY" in os.environ)
+        print("processes", sum(name.isdigit() for name in os.listdir("/proc")))
+        print("found", found[:5])
+    """
+    grading, said = probe(code, tmp_path)
+    assert "found []" in said, said
+    assert sum(points(grading).values()) == ALL
+
+
+@needs_sandbox
+def test_nothing_outside_can_be_written(tmp_path):
+    code = """
+        import pathlib, sys, lab1, torch
+        written = []
+        places = [pathlib.Path(lab1.__file__), pathlib.Path(torch.__file__).parent.parent / "x.pth"]
+        places += [pathlib.Path(sys.prefix) / "x", pathlib.Path("/usr/x"), pathlib.Path("/x"), pathlib.Path("/dev/x")]
+        places += [pathlib.Path("/proc/sys/kernel/core_pattern"), pathlib.Path("/proc/sysrq-trigger")]
+        places += [pathlib.Path("/sys/x"), pathlib.Path("/etc/x")]
+        for place in places:
+            try:
+                place.open("a").write("")
+                written.append(str(place))
+            except OSError:
+                pass
+        print("written", written)
+        status = pathlib.Path("/proc/self/status").read_text()
+        print("capabilities", [line for line in status.splitlines() if line.startswith("CapEff")])
+    """
+    grading, said = probe(code, tmp_path)
+    assert "written []" in said and "CapEff:\t0000000000000000" in said.replace("\\t", "\t"), said
+    assert sum(points(grading).values()) == ALL
+
+
+@needs_sandbox
+def test_no_network_and_no_way_back_to_it(tmp_path):
+    code = """
+        import ctypes, os, socket, subprocess
+        reached = []
+        for address in (("1.1.1.1", 53), ("127.0.0.1", 22), ("169.254.169.254", 80)):
+            connection = socket.socket()
+            connection.settimeout(3)
+            if connection.connect_ex(address) == 0:
+                reached.append(address)
+        libc = ctypes.CDLL(None, use_errno=True)
+        for name in ("net", "mnt", "user", "pid"):
+            for process in (1, os.getppid()):
+                if process != os.getpid():
+                    file = os.open(f"/proc/{process}/ns/{name}", os.O_RDONLY)
+                    same = os.readlink(f"/proc/{process}/ns/{name}") == os.readlink(f"/proc/self/ns/{name}")
+                    if not same and libc.setns(file, 0) == 0:
+                        reached.append(name)
+        if libc.unshare(0x10000000) == 0:
+            reached.append("user namespace")
+        if libc.mount(b"none", b"/lab/tmp", b"tmpfs", 0, None) == 0:
+            reached.append("mount")
+        print("reached", reached)
+    """
+    _, said = probe(code, tmp_path)
+    assert "reached []" in said, said
+
+
+@needs_sandbox
+def test_nothing_outlives_its_notebook(tmp_path):
+    code = """
+        import os
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.execv("/bin/sleep", ["sleep", "4321"])
+            os._exit(0)
+    """
+    probe(code, tmp_path)
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert "sleep 4321" not in running
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    "code",
+    [
+        "kept = [bytearray(2**26) for _ in range(100)]",
+        """
+        import os
+        file = os.memfd_create("x")
+        for _ in range(100):
+            os.write(file, bytes(2**26))
+        """,
+        """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                kept = []
+                for _ in range(100):
+                    kept.append(b"1" * 2**26)
+                time.sleep(60)
+            os._exit(0)
+        time.sleep(15)
+        """,
+    ],
+    ids=["process", "memfd", "daemon"],
+)
+def test_memory_is_limited(code, tmp_path):
+    grading, _ = probe(code, tmp_path, memory=1)
+    assert sum(points(grading).values()) == ALL and grading.seconds < 100, grading.errors
+
+
+@needs_sandbox
+def test_disk_and_processes_are_limited(tmp_path):
+    code = """
+        import os
+        try:
+            with open("big", "wb") as file:
+                for _ in range(3000):
+                    file.write(bytes(2**20))
+            print("disk", "is free")
+        except OSError as error:
+            print("disk", error)
+        os.remove("big")
+        import threading
+        wait = threading.Event()
+        try:
+            for _ in range(600):
+                threading.Thread(target=wait.wait, daemon=True).start()
+            print("processes", "are free")
+        except RuntimeError as error:
+            print("fork", error)
+        wait.set()
+    """
+    grading, said = probe(code, tmp_path)
+    assert "disk [Errno" in said and "fork can't" in said and " free" not in said, said
+    assert sum(points(grading).values()) == ALL
+
+
+def test_folders_that_cannot_be_deleted_are_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = """
+        import os
+        for _ in range(3000):
+            os.mkdir("d"); os.chdir("d")
+        open("x", "w").close(); os.chmod(".", 0)
+    """
+    grading, _ = probe(code, tmp_path)
+    assert sum(points(grading).values()) == ALL
+    assert not list(tmp_path.glob("lab1-grade-*"))
+
+
+# What a notebook shows
+
+
+def test_outputs_fill_neither_memory_nor_page(tmp_path):
+    first = ["print('x' * 12_000_000)"] * 8
+    first += [
+        f"from IPython.display import {kind}\n{kind}('x' * 9_000_000)" for kind in ("SVG", "Latex", "Markdown", "HTML")
+    ]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    grading = graded(notebook(*sources(first=first)))
+    assert sum(points(grading).values()) == ALL
+    assert len(page(Submission("x.ipynb", "", None), grading, "none")) < 2_000_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000  # KB
+
+
+def test_one_output_of_a_gigabyte():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    grading = graded(notebook(*sources(first=["print('x' * 10**9)"])), memory=5)
+    assert sum(points(grading).values()) == ALL
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+
+
+def test_hostile_texts_do_nothing_on_the_page():
+    html = '<script>steal()</script><img src=x onerror=steal()><form action="http://a">x</form><table><tr><td>1</td></tr></table>'
+    first = [
+        f"from IPython.display import HTML\nHTML({html!r})",
+        "raise ValueError('</pre></iframe><script>steal()</script>')",
+    ]
+    first += ["print('\\x1b]0;title\\x07\\x1b[2Jhidden\\u202e')"]
+    grading = graded(notebook(*sources(first=first)))
+    text = page(Submission("x.ipynb", "", None), grading, "none")
+    assert "<script" not in text and "\x1b" not in text and "\u202e" not in text
+    assert "&lt;img" not in text and "&lt;form" not in text  # in the frame, which escapes once more
+    assert "http-equiv" in text and "<iframe sandbox" in text and text.count("</iframe>") == 1
