@@ -45,14 +45,14 @@ def above_zero(kind):
             if 0 < (value := kind(text)) < float("inf"):
                 return value
         expected = "whole number" if kind is int else "number"
-        raise argparse.ArgumentTypeError(f"{text!r} is no {expected} above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {expected} above 0")
 
     return parse
 
 
 def seed(text: str) -> int:
     if not (text.isdecimal() and int(text) < 2**32):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
     return int(text)
 
 

@@ -194,7 +194,7 @@ def interrupts(prediction, target, num_classes):
     raise KeyboardInterrupt
 
 
-@hostile("calls itself for ever")
+@hostile("calls itself again and again")
 def recursion(prediction, target, num_classes):
     return recursion(prediction, target, num_classes)
 

@@ -422,7 +422,7 @@ def test_bad_input_is_refused_in_words(model, images):
         GradCAM(model, [])
     with pytest.raises(ValueError, match="scripted or traced model hides its layers"):
         GradCAM(torch.jit.trace(nn.Sequential(nn.Conv2d(3, 3, 1)), images), "0")
-    with pytest.raises(ValueError, match="this Conv2d is no layer of the model"):
+    with pytest.raises(ValueError, match="this Conv2d is not a layer of the model"):
         GradCAM(model, nn.Conv2d(3, 3, 1))
     with pytest.raises(ValueError, match=r"output of fc is no .* but \(5, 10\)"), GradCAM(model, "fc") as cam:
         cam(images)
@@ -441,7 +441,7 @@ def test_bad_input_is_refused_in_words(model, images):
         for targets, message in [
             (10, r"lie in 0\.\.9: the model has 10 classes"),
             ([0, 1, 2, 3, -1], r"lie in 0\.\.9"),
-            ([1, 2], "5 images need as many targets, not 2"),
+            ([1, 2], "5 images need one target each, not 2"),
             (0.5, "class numbers"),
             ("cat", "class numbers .*not 'cat'"),
             (["cat"] * 5, "class numbers"),
@@ -449,7 +449,7 @@ def test_bad_input_is_refused_in_words(model, images):
             ([[0], [1, 2]], "class numbers"),
             (True, "class numbers .*bool"),
             (2**70, "class numbers"),
-            ([], "5 images need as many targets, not 0"),
+            ([], "5 images need one target each, not 0"),
             (torch.zeros(5, 1).long(), "class numbers"),
         ]:
             with pytest.raises(ValueError, match=message):

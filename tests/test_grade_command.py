@@ -187,7 +187,7 @@ def test_time_that_is_over_costs_no_definitions():
     limits = Limits(seconds=6, cell_seconds=3, memory=2**32)
     grading = grade(notebook(*cells), {}, limits, 5)
     assert grading.failure == "" and "longer than 3 s" in grading.errors[0]
-    assert points(grading) == POINTS and "the 6 s of the notebook were over" in " ".join(grading.errors)
+    assert points(grading) == POINTS and "the notebook's time limit of 6 s was reached" in " ".join(grading.errors)
 
 
 def test_a_disputed_grade_can_be_repeated():

@@ -40,7 +40,7 @@ def test_threshold_is_exclusive_and_on_the_scale_of_brightness():
         ({"images": torch.rand(2, 4, 4) - 0.5}, ValueError, "before normalisation"),
         ({"images": 255 * torch.ones(2, 4, 4)}, ValueError, r"lie in 0\.\.1"),
         ({"images": torch.full((2, 4, 4), torch.nan)}, ValueError, r"lie in 0\.\.1"),
-        ({"labels": torch.tensor([1])}, ValueError, "2 images need as many labels"),
+        ({"labels": torch.tensor([1])}, ValueError, "2 images need one label each"),
         ({"labels": torch.tensor([[1], [2]])}, ValueError, r"labels \(N,\), not \(2, 1\)"),
         ({"labels": torch.tensor([1.0, 2.0])}, TypeError, "labels must be integers, not torch.float32"),
         ({"labels": torch.tensor([True, False])}, TypeError, "labels must be integers"),

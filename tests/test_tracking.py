@@ -178,7 +178,7 @@ def test_failure_while_logging_is_said_once(monkeypatch, capsys):
         monkeypatch.setattr(run._run, "log", lambda metrics: 1 / 0)
         run.log(METRICS)
         run.log(METRICS)
-    assert capsys.readouterr().out.count("logged no further") == 1
+    assert capsys.readouterr().out.count("logging of this run stops here") == 1
 
 
 def test_nothing_of_the_computer_is_recorded(tmp_path):

@@ -1,1 +1,1 @@
-"""What is looked at: gradients, Grad-CAM and its faithfulness, label maps, digits found on canvases."""
+"""Analysis of networks: gradients, Grad-CAM and its faithfulness, label maps, digits found on canvases."""

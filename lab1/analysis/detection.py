@@ -34,8 +34,8 @@ def find_digits(predicted: Tensor, background: int = BACKGROUND, min_pixels: int
 def detection_scores(found: Boxes, truth: Boxes, min_iou: float = 0.5) -> dict[str, float]:
     """Precision, recall and F1 of detections, in 0..1. Taught in Exercise 2.2.
 
-    A detection is right if it pairs with a true digit of the same image and label whose box has an intersection over
-    union of at least `min_iou` with its own. A digit pairs with one detection only, and the pairing is the best one.
+    A detection is correct if it matches a true digit: the same image, the same label, and boxes with an intersection
+    over union of at least `min_iou`. Each digit matches at most one detection. The matching with the most pairs counts.
 
     Raises:
         ValueError: boxes, labels and images that are not M of each, or a `min_iou` outside 0..1.

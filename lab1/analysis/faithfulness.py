@@ -14,7 +14,7 @@ def deletion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Tens
 
     Args:
         images: (N, C, H, W) normalised, so that the mean colour is 0. The model is evaluated on their device.
-        heat: (N, H, W). Equally hot pixels go in an order that was drawn at random once for all.
+        heat: (N, H, W). Pixels of equal heat go in a random order, the same in every call.
         targets: (N,), the class of each image whose probability is followed.
 
     Returns:

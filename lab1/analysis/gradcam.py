@@ -21,7 +21,7 @@ class GradCAM:
         model: (N, C, H, W) to logits (N, K). It is called in eval mode, and left as it was. Of a compiled model or one
             in (Distributed)DataParallel the model inside is called, on one device.
         layer: a module of the model or its dotted name; a list of them gives a list of heatmaps from one forward and
-            one backward pass. Of a module that is called several times, the last call counts.
+            one backward pass. If a module is called several times, the last call counts.
         channels_last: True where the layers give (N, h, w, C), as in Swin transformers, False for (N, C, h, w). By
             default it is the latter, and maps whose proportions are the image's only if read as the former are refused.
 
@@ -211,7 +211,7 @@ def _find(names: dict[str, nn.Module], layer: nn.Module | str) -> nn.Module:
             raise ValueError(f"the model has no layer {layer!r}; its layers are {', '.join(filter(None, names))}")
         return names[layer]
     if not any(layer is module for module in names.values()):
-        raise ValueError(f"this {type(layer).__name__} is no layer of the model")
+        raise ValueError(f"this {type(layer).__name__} is not a layer of the model")
     return layer
 
 
@@ -228,7 +228,7 @@ def _as_classes(targets: Tensor | list[int] | int | None, logits: Tensor) -> Ten
     if not (is_integer or classes.numel() == 0) or classes.ndim > 1:
         raise ValueError(f"targets must be class numbers (N,), not {classes.dtype} {tuple(classes.shape)}")
     if classes.ndim == 1 and len(classes) != count:
-        raise ValueError(f"{count} images need as many targets, not {len(classes)}")
+        raise ValueError(f"{count} images need one target each, not {len(classes)}")
     classes = classes.long()
     if ((classes < 0) | (classes >= num_classes)).any():
         raise ValueError(f"targets must lie in 0..{num_classes - 1}: the model has {num_classes} classes")

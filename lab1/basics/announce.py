@@ -1,4 +1,4 @@
-"""What is said once."""
+"""Lines that are printed only once."""
 
 import functools
 

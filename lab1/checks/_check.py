@@ -38,7 +38,7 @@ COMMON_CAUSES = (  # whatever the task
     Cause(r"CUDA|NVIDIA driver|cuda", "A device is fixed in the code."),
     Cause(r"can't allocate memory|MemoryError", "It asks for far more memory than the task needs."),
     Cause(r"SystemExit", "The code calls exit(), which would end your notebook."),
-    Cause(r"RecursionError", "A function calls itself for ever."),
+    Cause(r"RecursionError", "A function calls itself again and again and never stops."),
 )
 WRONG_ARGUMENTS = Cause(r"TypeError: .*argument", "It does not take the arguments that the task names.")
 

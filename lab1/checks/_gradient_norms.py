@@ -13,7 +13,7 @@ from lab1.checks._values import Draw, expect_number, expect_same, type_name
 BIASES = "Too many names, or too few"
 NORMS = "Names agree, norms do not"
 NONE = "A gradient is None, or not what it was"
-DELETED = "The function itself deletes the gradients (zero_grad) before it reads them."
+DELETED = "The function itself resets the gradients (zero_grad) before it reads them."
 gradient_norms = Check(6, "gradient_norms", hints=(BIASES, NORMS, NONE))
 
 
@@ -146,7 +146,7 @@ def _gradients_stay(student, draw):
     for name, (value, gradient) in seen["after"].items():
         if gradient is None or not torch.equal(gradient, case["gradients"][name]):
             text = f"After the call the gradient of {name!r} is {'deleted' if gradient is None else 'changed'}."
-            raise Wrong(text, "The function changes or deletes the gradients.", NONE)
+            raise Wrong(text, "The function changes or resets the gradients.", NONE)
         if not torch.equal(value.detach(), case["values"][name]):
             text = f"After the call the parameter {name!r} is no longer what it was."
             raise Wrong(text, "The function changes the weights.", NONE)

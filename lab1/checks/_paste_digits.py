@@ -230,7 +230,7 @@ def _target(student, draw):
             _pasted(case, marks=_is_bright)[1]
         ),
         "The label is that of the first digit over the threshold, not of the brightest.": _first_marks(case),
-        "A later digit's dark pixels delete the labels of the earlier ones.": _pasted(case, wins=_always)[1],
+        "A later digit's dark pixels overwrite the labels of the earlier ones.": _pasted(case, wins=_always)[1],
         "The label is that of the last digit that is not black, not of the brightest.": (
             _pasted(case, marks=_is_seen)[1]
         ),

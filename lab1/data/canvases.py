@@ -29,7 +29,7 @@ def label_map(images: Tensor, labels: Tensor, threshold: float = 0.5, background
     """
     brightness = _brightness(images)
     if labels.ndim != 1 or len(labels) != len(brightness):
-        raise ValueError(f"{len(brightness)} images need as many labels (N,), not {tuple(labels.shape)}")
+        raise ValueError(f"{len(brightness)} images need one label each, labels (N,), not {tuple(labels.shape)}")
     _check_labels(labels, threshold, background)
     return torch.where(brightness > threshold, labels.long()[:, None, None], background)
 
@@ -46,9 +46,7 @@ def _brightness(images: Tensor) -> Tensor:
         raise TypeError(f"images must be uint8 or floating point, not {images.dtype}")
     if images.numel() and not 0 <= images.min() <= images.max() <= 1:
         found = f"{images.min():.2g} to {images.max():.2g}"
-        raise ValueError(
-            f"images must be uint8 or lie in 0..1, not {found}: take them as they are before normalisation"
-        )
+        raise ValueError(f"images must be uint8 or lie in 0..1, not {found}: pass the images before normalisation")
     return images
 
 
@@ -95,10 +93,10 @@ def digit_canvas(
 ) -> Canvases:
     """Canvases with digits drawn at random from `images`, at random places and scales or on a grid.
 
-    A digit is cut to its pixels that are not black, and lies wholly on the canvas, at least two pixels from the next
-    one; with `overlap` anywhere, and where digits meet, the brightest pixel is seen and gives its digit's label (of
-    equally bright ones the first digit's). Where a canvas is so full that no place for another digit is found, it gets
-    fewer. Taught in Exercise 2.2.
+    Each digit is cropped to its pixels that are not black. It lies completely on the canvas, at least two pixels away
+    from the next digit. With `overlap`, digits may cover each other: then the brightest pixel wins and gives its
+    digit's label (on a tie, the first digit's). A canvas gets fewer digits if it has no free place for another one.
+    Taught in Exercise 2.2.
 
     Args:
         images, labels: the digits to choose from, (M, 1, h, w) uint8 and (M,) integers.
@@ -164,9 +162,9 @@ def _check_ranges(images, labels, num_canvases, size, num_digits, scale, grid) -
         raise ValueError(f"digits must be (M, 1, h, w) uint8 with M labels, not {tuple(images.shape)} {images.dtype}")
     if len(images) == 0 or num_canvases < 1 or min(*size, *(grid or (1, 1))) < 1:
         numbers = f"{len(images)} digits, num_canvases={num_canvases}, size={size}, grid={grid}"
-        raise ValueError(f"nothing to draw: {numbers}")
+        raise ValueError(f"there is nothing to draw: all of these must be at least 1: {numbers}")
     if not 0 <= num_digits[0] <= max(num_digits[1], 1) <= num_digits[1]:
-        raise ValueError(f"num_digits={num_digits} must be (least, most), at least 0 and at least 1")
+        raise ValueError(f"num_digits={num_digits} must be (least, most), with least >= 0 and most >= max(1, least)")
     if not 0 < scale[0] <= scale[1]:
         raise ValueError(f"scale={scale} must be (least, largest), both above 0")
 

@@ -93,9 +93,9 @@ class ImageSet(torch.utils.data.Dataset):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image once, in the fewest batches of at most `batch_size`, whose sizes differ by one at most.
 
-        Equal batches, because a last batch of what is left over could be a single image, which would count as much as
-        a full batch in BatchNorm's running statistics, right before they are used. All random choices of the epoch are
-        drawn at once, on the CPU: they are the same for every device.
+        Why equal batches? Otherwise the last batch could be a single image. In BatchNorm's running statistics it would
+        count as much as a full batch, just before evaluation uses them. All random choices of the epoch are drawn at
+        once, on the CPU, so they are the same on every device.
         """
         order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
         choices = [t.to(self.labels.device) for t in (order, *self._draw(len(self), generator))]

@@ -132,7 +132,7 @@ def _mnist_sample() -> _Found:
 
 def _shapes10(asked_for: str) -> _Found:
     arrays, masks = shapes10.train_and_test()
-    missing = "" if asked_for == "shapes10" else f", {_KINDS[asked_for].title} not at hand"
+    missing = "" if asked_for == "shapes10" else f", {_KINDS[asked_for].title} not available"
     return _Found("shapes10", f"Shapes-10 (built in{missing})", *arrays, *masks)
 
 
@@ -141,7 +141,7 @@ def _split(found: _Found, num_train: int | None, num_test: int | None, seed: int
     order, test = _stratified_order(y_train, seed)[:num_train], _stratified_order(y_test, seed)[:num_test]
     val, train = order[: len(order) // 10], order[len(order) // 10 :]
     if min(len(val), len(test), num_train or 1, num_test or 1) < 1:
-        raise ValueError(f"num_train={num_train} and num_test={num_test} leave nothing to validate or test with")
+        raise ValueError(f"num_train={num_train} and num_test={num_test} leave no images for validation or test")
 
     x_train, x_test = _channels_first(found.x_train), _channels_first(found.x_test)
     channels = [x_train[train, c].float() / 255 for c in range(x_train.shape[1])]

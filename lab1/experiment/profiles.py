@@ -20,7 +20,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Profile:
-    """How many images, seeds and steps each exercise gets. Never which model, and never which code."""
+    """How many images, seeds and steps each exercise gets. The models and the code are the same in all of them."""
 
     name: str
     num_seeds: int  # repetitions of what takes seconds

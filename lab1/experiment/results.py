@@ -35,7 +35,7 @@ def update(path: Path, part: str, values: dict) -> None:
 
 
 def table(header: list[str], rows: list[list]) -> str:
-    """A Markdown table; numbers that are not texts yet are written with three significant digits."""
+    """A Markdown table; numbers get three significant digits, texts stay as they are."""
 
     def line(cells):
         return "| " + " | ".join(c if isinstance(c, str) else f"{c:.3g}" for c in cells) + " |"

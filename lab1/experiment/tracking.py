@@ -120,7 +120,7 @@ class Run:
         try:
             _within("log", action)
         except Exception as error:  # whatever W&B may raise: the experiment goes on
-            print(f"W&B: {error}; this run is logged no further")
+            print(f"W&B: {error}; logging of this run stops here")
             self._run = None
 
 

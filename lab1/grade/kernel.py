@@ -32,7 +32,7 @@ class Limits:
 
     @property
     def time_is_over(self) -> str:
-        return f"the {self.seconds:g} s of the notebook were over"
+        return f"the notebook's time limit of {self.seconds:g} s was reached"
 
 
 class Stopped(Exception):

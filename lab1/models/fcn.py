@@ -12,9 +12,10 @@ STRIDES = {"layer4": 8, "layer3": 4, "layer2": 2, "layer1": 1}  # of a stage; it
 class ResNet18FCN(ResNet18):
     """ResNet18 with 1x1 score layers in place of its pooling and linear layer, fused from coarse to fine.
 
-    The scores of layer4 are upsampled by two and those of layer3 added, and so on down to the stage of the given
-    stride; from there on the sum is only upsampled. As in Long et al. FCN-8s is the network whose finest score layer
-    has stride 8. Their backbone goes down to stride 32, so theirs has three score layers; here it has one.
+    The scores of layer4 are upsampled by a factor of two, then the scores of layer3 are added, and so on, down to the
+    stage with the given stride. From there the sum is only upsampled. As in Long et al., FCN-8s is the network whose
+    finest score layer has stride 8. Their backbone goes down to stride 32, so their FCN-8s has three score layers.
+    Ours has one.
 
     (N, in_channels, H, W) float -> logits (N, num_classes, H, W), for H and W from 8 up. Taught in Exercise 2.2.
     torch.jit.trace makes a module for images of all these sizes, torch.export one for images of its example's size
@@ -53,9 +54,10 @@ class ResNet18FCN(ResNet18):
     def from_classifier(cls, classifier: ResNet18, num_classes: int = 11, **options) -> "ResNet18FCN":
         """Network surgery: the trained trunk of a classifier, and its linear layer as the coarsest score layer.
 
-        The linear layer of the average over all positions is the average of the same layer at every position, which is
-        a 1x1 convolution: row k of the one becomes row k of the other. The rows of new classes, such as the background,
-        start small and random, the finer score layers at zero. The classifier stays as it is.
+        A linear layer can be applied before or after the average over all positions: the result is the same. Applied
+        at every position it is a 1x1 convolution, so row k of the linear layer becomes row k of the convolution. The
+        rows of new classes, such as the background, start at small random values, and the finer score layers start at
+        zero. The classifier is not changed.
 
         Args:
             options: `stride` and `learned`, as above.

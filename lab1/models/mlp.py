@@ -35,13 +35,14 @@ class MLP(nn.Module):
 
 
 class ResMLP(nn.Module):
-    """An MLP with `depth` hidden layers of equal width, in which each but the first adds to its input.
+    """An MLP with `depth` hidden layers of equal width; each of them except the first adds its output to its input.
 
-    With h the state between the layers, every hidden layer after the first computes h + ReLU(W h + b); with skip=False,
-    the plain twin with the same parameters, ReLU(W h + b). At He et al.'s scale each branch would be as large as h,
-    which would so grow exponentially with depth; and as ReLU's outputs are never negative, the branches add up in one
-    direction. So with skip connections their weights start at 1 / (depth - 1) of that scale, which keeps the size of h
-    within a small factor at any depth (compare Zhang et al. 2019, arXiv:1901.09321).
+    Let h be the state between the layers. Every hidden layer after the first computes h + ReLU(W h + b). With
+    skip=False it computes ReLU(W h + b): this is the plain twin, with the same parameters. With the initialisation of
+    He et al. each branch would be as large as h, so h would grow exponentially with depth. ReLU's outputs are never
+    negative, so the branches also add up in one direction. Therefore the weights of the branches start at
+    1 / (depth - 1) of that scale. This keeps the size of h within a small factor at any depth (compare Zhang et al.
+    2019, arXiv:1901.09321).
 
     (N, ...) float, in_features numbers an image -> logits (N, num_classes). Taught in Exercise 1.2.
 

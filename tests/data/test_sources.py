@@ -41,7 +41,7 @@ def test_the_built_in_images_come_third(name, download, tmp_path, server, few_sh
         assert dataset.name == "shapes10"
         assert dataset.classes == shapes10.CLASSES
         assert "Shapes-10" in dataset.source
-        assert "CIFAR-10 not at hand" in dataset.source
+        assert "CIFAR-10 not available" in dataset.source
     else:
         assert dataset.name == "mnist"
         assert "sample" in dataset.source

@@ -100,32 +100,32 @@ def tensors(model):
     return {name: p.grad.norm() for name, p in model.named_parameters() if p.ndim >= 2}
 
 
-@wrong(checks.gradient_norms, "deletes the gradients (zero_grad) before")
+@wrong(checks.gradient_norms, "resets the gradients (zero_grad) before")
 def after_zero_grad(model):
     model.zero_grad()
     return comprehension(model)
 
 
-@wrong(checks.gradient_norms, "deletes the gradients (zero_grad) before")
+@wrong(checks.gradient_norms, "resets the gradients (zero_grad) before")
 def after_zero_grad_skipping(model):
     model.zero_grad()
     return {name: p.grad.norm().item() for name, p in model.named_parameters() if p.ndim >= 2 and p.grad is not None}
 
 
-@wrong(checks.gradient_norms, "deletes the gradients (zero_grad) before")
+@wrong(checks.gradient_norms, "resets the gradients (zero_grad) before")
 def after_setting_to_zero(model):
     model.zero_grad(set_to_none=False)
     return comprehension(model)
 
 
-@wrong(checks.gradient_norms, "changes or deletes the gradients")
+@wrong(checks.gradient_norms, "changes or resets the gradients")
 def clips(model):
     norms = comprehension(model)
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     return norms
 
 
-@wrong(checks.gradient_norms, "changes or deletes the gradients")
+@wrong(checks.gradient_norms, "changes or resets the gradients")
 def normalises(model):
     norms = {}
     for name, p in model.named_parameters():

@@ -111,7 +111,7 @@ def _(canvas, target, digit, label, background):
     canvas[:] = torch.maximum(canvas, digit)
 
 
-@mistake("dark_deletes", "dark pixels delete the labels")
+@mistake("dark_deletes", "dark pixels overwrite the labels")
 def _(canvas, target, digit, label, background):
     canvas[:] = torch.maximum(canvas, digit)
     target[:] = torch.where(digit > 0.5, label, background)
