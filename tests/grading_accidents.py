@@ -186,6 +186,12 @@ def test_many_accidents_at_once():
     assert sum(points(grading).values()) == ALL and len(grading.errors) == 6, grading.errors
 
 
+def test_files_beside_the_notebook_come_along():
+    cells = sources(first=["import helpers\nassert helpers.x == 1", "open('data/a.txt').read()", "!pwd; ls"])
+    grading = graded(notebook(*cells), {"helpers.py": b"x = 1", "data/a.txt": b"a"})
+    assert points(grading) == POINTS and grading.errors == []
+
+
 def test_json_of_old_and_new_versions():
     def variant(change):
         found = json.loads(notebook(*sources()))

@@ -72,7 +72,7 @@ BORROWED = {
     "itself": "from lab1.segmentation import label_map",
     "computed name": "import lab1\nlabel_map = getattr(lab1.segmentation, 'label' + '_map').__call__",
     "default argument": "import lab1\n\ndef label_map(*a, f=lab1.segmentation.label_map, **o):\n    return f(*a, **o)",
-    "copy of the source": "import inspect, lab1\nexec(inspect.getsource(lab1.segmentation.label_map))",
+    "copy of the source": "import inspect\nfrom lab1.data import canvases\nexec(inspect.getsource(canvases))",
 }
 
 

@@ -75,6 +75,7 @@ def _bubblewrap(binds: list[str], info: int | None = None) -> list[str]:
     words += binds
     for path in ("/proc", "/dev", "/"):  # /proc/sys is root's to write even without privileges
         words += ["--remount-ro", path]
+    words += ["--chdir", "/lab/work" if info is not None else "/"]
     return [*words, *(["--info-fd", str(info)] if info is not None else []), "--"]
 
 
