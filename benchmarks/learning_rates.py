@@ -1,9 +1,10 @@
-"""python -m benchmarks.learning_rates
+"""Which learning rate suits which CIFAR network of Exercise 1.2.
 
-Which learning rate suits which CIFAR network of Exercise 1.2: for each kind and depth three rates, one seed, three epochs
-on all images, judged by the accuracy on validation images. If the best one lies at the edge, the next one beyond it is
-tried too. Writes benchmarks/learning_rates.json after each training; a training that is in it is not made again. Takes
-about an hour on two cores with bf16 units. LAB1_DATA decides which images.
+python -m benchmarks.learning_rates     about an hour on two cores with bf16 units
+
+For each kind and depth three rates, with one seed and three epochs on all images, are judged by the accuracy on
+validation images. If the best one lies at the edge, the next one beyond it is tried too. Each training is written into
+learning_rates.json as soon as it is done, and one that is there is not made again. LAB1_DATA decides which images.
 """
 
 import json
