@@ -186,6 +186,13 @@ def test_many_accidents_at_once():
     assert sum(points(grading).values()) == ALL and len(grading.errors) == 6, grading.errors
 
 
+def test_files_beside_the_notebook():
+    beside = {"helpers.py": OWN.encode(), "results/curve.json": b"[1, 2]"}
+    first = ["import json\nassert json.load(open('results/curve.json')) == [1, 2]"]
+    grading = graded(notebook(*sources(first=first, mean_iou="from helpers import mean_iou")), beside)
+    assert points(grading) == POINTS and grading.errors == []
+
+
 def test_json_of_old_and_new_versions():
     def variant(change):
         found = json.loads(notebook(*sources()))

@@ -72,7 +72,7 @@ BORROWED = {
     "itself": "from lab1.segmentation import label_map",
     "computed name": "import lab1\nlabel_map = getattr(lab1.segmentation, 'label' + '_map').__call__",
     "default argument": "import lab1\n\ndef label_map(*a, f=lab1.segmentation.label_map, **o):\n    return f(*a, **o)",
-    "copy of the source": "import inspect, lab1\nexec(inspect.getsource(lab1.segmentation.label_map))",
+    "copy of the source": "import inspect\nfrom lab1.data import canvases\nexec(inspect.getsource(canvases))",
 }
 
 
@@ -104,7 +104,7 @@ def test_calls_of_another_kind_are_no_tampering():
 # What is beyond the sandbox
 
 
-def probe(code, tmp_path, **options):
+def probe(code, **options):
     """Run code in a notebook; it prints what it could do."""
     grading = graded(notebook(*sources(first=[textwrap.dedent(code)])), **options)
     said = "\n".join(text for cell in grading.cells for _, text in cell.outputs)
@@ -114,6 +114,7 @@ def probe(code, tmp_path, **options):
 @needs_sandbox
 def test_nothing_of_the_account_is_seen(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "planted-canary")
+    monkeypatch.setenv("LAB1_DATA", str(tmp_path / "none"))  # which would be seen
     (tmp_path / "rival.ipynb").write_text("planted-canary")
     code = f"""
         import os, pathlib, subprocess
@@ -131,7 +132,7 @@ def test_nothing_of_the_account_is_seen(tmp_path, monkeypatch):
         print("processes", sum(name.isdigit() for name in os.listdir("/proc")))
         print("found", found[:5])
     """
-    grading, said = probe(code, tmp_path)
+    grading, said = probe(code)
     assert "found []" in said, said
     assert sum(points(grading).values()) == ALL
 
@@ -155,7 +156,7 @@ def test_nothing_outside_can_be_written(tmp_path):
         status = pathlib.Path("/proc/self/status").read_text()
         print("capabilities", [line for line in status.splitlines() if line.startswith("CapEff")])
     """
-    grading, said = probe(code, tmp_path)
+    grading, said = probe(code)
     assert "written []" in said and "CapEff:\t0000000000000000" in said.replace("\\t", "\t"), said
     assert sum(points(grading).values()) == ALL
 
@@ -184,7 +185,7 @@ def test_no_network_and_no_way_back_to_it(tmp_path):
             reached.append("mount")
         print("reached", reached)
     """
-    _, said = probe(code, tmp_path)
+    _, said = probe(code)
     assert "reached []" in said, said
 
 
@@ -198,7 +199,7 @@ def test_nothing_outlives_its_notebook(tmp_path):
                 os.execv("/bin/sleep", ["sleep", "4321"])
             os._exit(0)
     """
-    probe(code, tmp_path)
+    probe(code)
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert "sleep 4321" not in running
 
@@ -230,7 +231,7 @@ def test_nothing_outlives_its_notebook(tmp_path):
     ids=["process", "memfd", "daemon"],
 )
 def test_memory_is_limited(code, tmp_path):
-    grading, _ = probe(code, tmp_path, memory=1)
+    grading, _ = probe(code, memory=1)
     assert sum(points(grading).values()) == ALL and grading.seconds < 100, grading.errors
 
 
@@ -256,7 +257,7 @@ def test_disk_and_processes_are_limited(tmp_path):
             print("fork", error)
         wait.set()
     """
-    grading, said = probe(code, tmp_path)
+    grading, said = probe(code)
     assert "disk [Errno" in said and "fork can't" in said and " free" not in said, said
     assert sum(points(grading).values()) == ALL
 
@@ -269,7 +270,7 @@ def test_folders_that_cannot_be_deleted_are_gone(tmp_path, monkeypatch):
             os.mkdir("d"); os.chdir("d")
         open("x", "w").close(); os.chmod(".", 0)
     """
-    grading, _ = probe(code, tmp_path)
+    grading, _ = probe(code)
     assert sum(points(grading).values()) == ALL
     assert not list(tmp_path.glob("lab1-grade-*"))
 

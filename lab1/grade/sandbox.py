@@ -72,7 +72,7 @@ def _bubblewrap(binds: list[str], info: int | None = None) -> list[str]:
     words += ["--size", str(DISK), "--tmpfs", "/lab", "--size", str(2**20), "--tmpfs", "/lab/ipc"]
     for name in ("work", "home", "tmp"):
         words += ["--dir", f"/lab/{name}"]
-    words += binds
+    words += [*binds, "--chdir", "/lab/work"]
     for path in ("/proc", "/dev", "/"):  # /proc/sys is root's to write even without privileges
         words += ["--remount-ro", path]
     return [*words, *(["--info-fd", str(info)] if info is not None else []), "--"]
