@@ -6,6 +6,7 @@ An attack either gets no points for what it has not solved, or is flagged; and i
 import resource
 import subprocess
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,47 @@ def test_nothing_outlives_its_notebook(tmp_path):
     probe(code)
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert "sleep 4321" not in running
+
+
+@needs_sandbox
+def test_a_chain_of_processes_ends_with_its_notebook():
+    code = """
+        import ctypes, os, time
+        if os.fork() == 0:
+            os.setsid()
+            ctypes.CDLL(None).prctl(15, b"chain4321")  # its name, which its children have, too
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                if os.fork():
+                    os._exit(0)
+                time.sleep(0.002)
+            os._exit(0)
+    """
+    grading, _ = probe(code)
+    assert sum(points(grading).values()) == ALL
+    running = subprocess.run(["ps", "-eo", "comm"], capture_output=True, text=True, check=True).stdout
+    assert "chain4321" not in running
+
+
+@needs_sandbox
+def test_neither_grader_nor_other_kernels_can_be_reached():
+    """Two notebooks at a time: one stops whatever it can, and looks for the connection of the other."""
+    stop = """
+        import os, pathlib, signal
+        seen = [int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*")]
+        for number in {os.getppid(), *seen} - {os.getpid()}:
+            try:
+                os.kill(number, signal.SIGSTOP)
+            except (ProcessLookupError, PermissionError):
+                pass
+        found = [str(path) for path in pathlib.Path("/").glob("**/kernel*.json") if not str(path).startswith("/proc")]
+        print("connections", [path for path in found if "/share/" not in path and "/site-packages/" not in path])
+        print("sockets", sorted(path.name for path in pathlib.Path("/lab/ipc").iterdir()))
+    """
+    with ThreadPoolExecutor(2) as pool:
+        (grading, said), (other, _) = pool.map(probe, (stop, "import time\ntime.sleep(5)"))
+    assert "connections ['/lab/kernel.json']" in said and "['k-1', 'k-2', 'k-3', 'k-4', 'k-5']" in said, said
+    assert points(grading) == points(other) == POINTS, (grading.errors, other.errors)
 
 
 @needs_sandbox
