@@ -5,6 +5,7 @@ An attack either gets no points for what it has not solved, or is flagged; and i
 
 import resource
 import subprocess
+import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -351,3 +352,18 @@ def test_hostile_texts_do_nothing_on_the_page():
     assert "<script" not in text and "\x1b" not in text and "\u202e" not in text
     assert "&lt;img" not in text and "&lt;form" not in text  # in the frame, which escapes once more
     assert "http-equiv" in text and "<iframe sandbox" in text and text.count("</iframe>") == 1
+
+
+def test_a_full_disk_is_named(tmp_path):
+    """With no room for temporary files nothing can be graded, and the table says why."""
+    (tmp_path / "small").mkdir()
+    (tmp_path / "lab.ipynb").write_bytes(notebook(*sources()))
+    grade = f"{sys.executable} -m lab1.grade {tmp_path}/lab.ipynb --out {tmp_path}/report"
+    mount = f"mount -t tmpfs -o size=64k none {tmp_path}/small && TMPDIR={tmp_path}/small {grade}"
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", mount], cwd=ROOT, capture_output=True, text=True
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("no file system can be mounted here")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "No space left" in (tmp_path / "report" / "scores.csv").read_text(encoding="utf-8-sig")
