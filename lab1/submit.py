@@ -1,8 +1,8 @@
 """python -m lab1.submit --student ID
 
 Hands in Lab1-CNNs.ipynb: runs the notebook from top to bottom in a new kernel, says what is missing, and writes ID.zip
-with the executed notebook and the figures that it names. The notebook itself is only read. An earlier ID.zip stays as
-it is until the new one is complete.
+with the executed notebook and the student's figures: those in student-images/, and those that the notebook names.
+The notebook itself is only read. An earlier ID.zip stays as it is until the new one is complete.
 
 exit status: 0 the zip is written; 1 something is missing (--incomplete hands in all the same); 2 wrong use.
 """
@@ -21,7 +21,7 @@ from lab1.basics.files import atomic
 from lab1.basics.progress import progress
 
 TO_FILL_IN = re.compile(r"\s*\*\*Your (prediction|report):\*\*\s*(?:\*[^*]*\*)?\s*")  # the whole cell, if nobody wrote
-FIGURE = re.compile(r"\bimages/[\w./-]+?\.(?:png|jpe?g|svg)\b")
+FIGURE = re.compile(r"(?:student-)?\bimages/[\w./-]+?\.(?:png|jpe?g|svg)\b")
 TASK = re.compile(r"^Task (\d+), (.+): (not started|failed)", re.MULTILINE)
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 FOLDER = "submitted/{student}/lab1-cnns"  # inside the zip: nbgrader's layout, which lab1.grade knows
@@ -139,8 +139,9 @@ def unfinished(notebook: NotebookNode) -> list[str]:
 
 
 def named_figures(notebook: NotebookNode, folder: Path) -> dict[str, Path | None]:
-    """The files images/... that sources name; None where one does not exist."""
+    """All files in student-images/, and the files images/... that sources name; None where one does not exist."""
     names = {name for cell in notebook.cells for name in FIGURE.findall(cell.source)}
+    names |= {path.relative_to(folder).as_posix() for path in folder.glob("student-images/*") if path.is_file()}
     return {name: path if (path := folder / name).is_file() else None for name in sorted(names)}
 
 

@@ -23,7 +23,7 @@ from lab1.grade.run import grade
 
 pytestmark = pytest.mark.slow  # a kernel for each notebook
 ROOT = Path(__file__).resolve().parent.parent
-SEED = 271828  # stands for nothing else in a table
+SEED = 987_654_321
 KILL = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
 ENDLESS = (
     "import time\nwhile True:\n    try:\n        time.sleep(100)\n    except BaseException:\n        print('not yet')"
@@ -97,7 +97,7 @@ def test_table(graded):
     for student, row in rows.items():
         page = (out / row["page"]).read_text()
         assert not [other for other in rows if other != student and f"{other}/" in page]
-        assert (out / "seed.txt").read_text().strip() not in row.values()
+        assert str(SEED) not in page and str(SEED) not in "".join(row.values())
 
 
 def test_nothing_is_left(graded):

@@ -38,6 +38,18 @@ def test_a_complete_notebook_is_run_and_packed(folder, capsys):
     assert notebook.cells[2].outputs[0]["data"]["text/plain"] == "3"
 
 
+def test_all_figures_of_the_student_are_packed(folder):
+    save(folder, code="'student-images/mine.png'")
+    (folder / "images" / "curve.png").write_bytes(b"png")
+    (folder / "student-images").mkdir()
+    for name in ("mine.png", "not named.png"):
+        (folder / "student-images" / name).write_bytes(b"png")
+    assert submit.main(["--student", "s123"]) == 0
+    with zipfile.ZipFile("s123.zip") as archive:
+        names = {name.removeprefix("submitted/s123/lab1-cnns/") for name in archive.namelist()}
+    assert names >= {"images/curve.png", "student-images/mine.png", "student-images/not named.png"}
+
+
 def test_what_is_missing_is_said_and_nothing_written(folder, capsys):
     save(folder, prediction="*double-click here and write it down.*")
     assert submit.main(["--student", "s123", "--no-run"]) == 1

@@ -61,7 +61,8 @@ def execute(notebook: Path, target: Path) -> bool:
     except nbclient.exceptions.CellExecutionError as failure:
         error = failure
     except RuntimeError:  # of nbclient, whose message does not say where
-        died = f"in cell {max(started)}" if started else "before the first cell"
+        cell = content.cells[max(started)].source.strip().splitlines()[0][:70] if started else ""
+        died = f"in the cell that begins with {cell!r}" if cell else "before the first cell"
         error = f"{notebook.name}: the kernel died {died}. Was there too little memory? The next notebook is run now"
     tidy(content)
     if error is None or target != notebook:  # a failed run does not replace a notebook that worked

@@ -72,9 +72,10 @@ def _bubblewrap(binds: list[str], info: int | None = None) -> list[str]:
     words += ["--size", str(DISK), "--tmpfs", "/lab", "--size", str(2**20), "--tmpfs", "/lab/ipc"]
     for name in ("work", "home", "tmp"):
         words += ["--dir", f"/lab/{name}"]
-    words += [*binds, "--chdir", "/lab/work"]
+    words += binds
     for path in ("/proc", "/dev", "/"):  # /proc/sys is root's to write even without privileges
         words += ["--remount-ro", path]
+    words += ["--chdir", "/lab/work" if info is not None else "/"]
     return [*words, *(["--info-fd", str(info)] if info is not None else []), "--"]
 
 
