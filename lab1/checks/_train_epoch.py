@@ -78,7 +78,9 @@ def _epoch_mistakes(case: dict) -> Mistakes:
             _epoch(case, order=("backward", "step"))
         ),
         EVALUATING: _epoch(case, train=False),
-        "The epoch ends after the first batch: the return is inside the loop.": _epoch(case, given=batches(case)[:1]),
+        "The epoch ends after the first batch, as with a return inside the loop.": _epoch(
+            case, given=batches(case)[:1]
+        ),
         "The batches are cut from loader.dataset: take them from the loader, which decides about their order.": (
             _epoch(case, given=batches(case, in_order=True))
         ),

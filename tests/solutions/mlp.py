@@ -291,7 +291,7 @@ class ExtraRow(nn.Module):
         return x @ self.weights[-1][:-1] + self.weights[-1][-1]
 
 
-@wrong(checks.mlp, "have no biases")
+@wrong(checks.mlp, "A layer has no bias")
 class NoBiases(ListOfLayers):
     def __init__(self, widths):
         super().__init__(widths, bias=False)
