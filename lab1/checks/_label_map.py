@@ -36,7 +36,7 @@ label_map = Check(
 def _images(draw: Draw, count: int, height: int, width: int) -> Tensor:
     """(N, 1, H, W) in 0..1, some darker than others, with black and nearly black pixels."""
     images = draw.uniform(count, 1, height, width) * (0.6 + 0.4 * draw.uniform(count, 1, 1, 1))
-    return torch.where(images < 0.05, 0, torch.where(images < 0.1, 0.001, images))
+    return torch.where(images < 0.05, 0, torch.where(images < 0.1, 0.0005, images))
 
 
 def draw_labels(draw: Draw, count: int) -> Tensor:

@@ -133,7 +133,7 @@ def _mean_loss(student, draw):
     seen, expected = student.train(case), [len(labels) for _, labels in batches(case)]
     logits = [call["logits"] for call in seen["calls"]]
     if [len(each) for each in logits] != expected:
-        text = f"The model was called {len(logits)} times, with {len(expected)} batches."
+        text = f"Calls of the model: {len(logits)}, batches: {len(expected)}."
         if len(logits) == len(expected):
             text = f"Batches of {', '.join(str(len(each)) for each in logits)} examples, expected {expected}."
         more = "The model is called more than once for a batch." if len(logits) == 2 * len(expected) else ""
