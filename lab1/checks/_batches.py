@@ -118,7 +118,7 @@ def expect_mean(seen: float, values: Tensor, case: dict, what: str, mistakes: di
         "Every batch counts as if it were as large as the first.": (values * n[0]).sum() / count,
         "It is divided by batches times batch size, but the last batch is smaller.": total / (len(values) * n[0]),
         "It is the value of the last batch alone.": values[-1],
-        "It is the value of the first batch alone: the return is inside the loop.": values[0],
+        "It is the value of the first batch alone, as with a return inside the loop.": values[0],
         "The last batch is left out.": (values * n)[:-1].sum() / n[:-1].sum(),
     }
     batch_sizes = f"batches of {', '.join(map(str, n.tolist()))} examples"

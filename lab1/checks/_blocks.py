@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lab1.checks._student import Cause, Student, Wrong
-from lab1.checks._values import CUT_OFF, Draw, agree
+from lab1.checks._values import CUT_OFF, Draw, agree, expect_lasting, unseen
 
 SIZES = "The size of tensor a must match the size of tensor b"
 VALUES = "Shapes agree, values do not"
@@ -30,7 +30,7 @@ CAUSES = (
 
 def prepare(student: Student, images: Tensor, draw: Draw) -> None:
     """Training mode, random weights, no biases, and BatchNorm's scale 1 (some start the last one at 0)."""
-    student.call(images)  # lazy layers get their shapes
+    expect_lasting(student, [images], "The model", VALUES)
     values = {}
     for p in student.parameters():
         layer, shape = p["layer"], p["value"].shape
@@ -175,9 +175,8 @@ def expect_count(student: Student, images: Tensor, weights: Tensor, expected: in
     ]
     count = sum(values[name].numel() for name in counted)
     if count != expected:
-        layers = student.trace(images)["layers"]
         text = f"{what}: {count:,} parameters that have an effect, expected {expected:,}."
-        raise Wrong(text, _shared(layers), LAYERS)
+        raise Wrong(text, unseen(student, [images]) or _shared(student.trace(images)["layers"]), LAYERS)
 
 
 def _shared(layers: list[dict]) -> str:

@@ -204,12 +204,13 @@ def _coloured(result: Result) -> str:
 
 
 def _lines(text: str, found: Found, told: set[str]) -> list[str]:
-    """One claim in words. A mistake that has been told is not told again."""
+    """One claim in words. What has been told is not told again."""
     if found.kind == "holds":
         return [f"  ok  {text}", *([f"      {found.found}"] if found.found else [])]
-    if (found.mistake or found.found) in told:
+    reasons = {found.mistake, found.found} - {""}
+    if told & reasons:
         return [f"  NO  {text}: for the same reason"]
-    told.add(found.mistake or found.found)
+    told |= reasons
     lines = [f"  NO  {text}", f"      {found.found}"]
     if found.mistake:
         lines.append(f"      Likely mistake: {found.mistake}")

@@ -75,7 +75,7 @@ def _explain_addition(student: Student, seen: dict) -> None:
 @cifar_resnet.claim("6n + 2 layers: 3x3 convolutions with 16, 32 and 64 channels, and a linear layer")
 def _layers(student, draw):
     found = {}
-    for n, skip in ((1, True), (2, False)):
+    for n, skip in ((1, True), (3, False)):  # from n=3 on, a list times n - 1 repeats a block
         student.build(n, skip=skip)
         found[n] = student.trace(draw.normal(1, 3, 32, 32))["layers"]
     for n, layers in found.items():
@@ -91,7 +91,7 @@ DEPTHS = {
     "Each stage has n - 1 blocks.": lambda n: 6 * n - 5,
     "Each stage has two blocks, as in ResNet18, whatever n is.": lambda n: 13,
     "The first convolution is missing.": lambda n: 6 * n,
-    "The projections have 3x3 kernels instead of 1x1.": lambda n: 6 * n + (1 if n == 2 else 3),  # n=2 is plain
+    "The projections have 3x3 kernels instead of 1x1.": lambda n: 6 * n + (1 if n == 3 else 3),  # n=3 is plain
 }
 
 
@@ -116,7 +116,7 @@ def _expect_kernels(layers: list[dict], n: int, counts: dict[int, int]) -> list[
         if not mistakes and len(counts) > 1 and len(set(counts.values())) == 1:
             mistakes = ["The number of blocks does not depend on n."]
     by_width = ", ".join(f"{[b for b, _ in shapes].count(c)} with {c}" for c in sorted({b for b, _ in shapes}))
-    text = f"n={n}: {len(shapes)} 3x3 convolutions, expected {6 * n + 1}; by output channels: {by_width}."
+    text = f"n={n}: 3x3 convolutions: {len(shapes)}, expected {6 * n + 1}; by output channels: {by_width}."
     raise Wrong(text, mistakes[0] if len(mistakes) == 1 else "", LAYERS)
 
 
@@ -176,6 +176,7 @@ def _expect_network(student: Student, draw: Draw, n: int, **options: bool) -> No
             "There is a log-softmax at the end: logits are the values before it.": (
                 [y.log_softmax(1) for y in networks()]
             ),
+            "There is a ReLU at the end, but logits may be negative.": [y.relu() for y in networks()],
             "The maximum of each map is taken instead of its mean.": networks(pool=torch.amax),
             "The ReLU after the first convolution is missing.": networks(stem=norm),
             "BatchNorm is missing after the network's first convolution.": networks(stem=F.relu),

@@ -23,7 +23,7 @@ from lab1.checks._student import Cause, Student, Wrong
 from lab1.checks._values import Draw, agree, expect_number, type_name
 
 SWITCH = "Another result at every call"
-TRAINING = "The model is evaluated in training mode: eval() is missing."
+TRAINING = "The model is evaluated in training mode: eval() is missing, or comes too late."
 WRONG_DIMENSION = "argmax is taken over the wrong dimension: the classes are dimension 1."
 
 

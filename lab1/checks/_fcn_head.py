@@ -18,7 +18,7 @@ from lab1.checks._values import (
     expect_same,
     expect_tensor,
     expect_unchanged,
-    no_parameters,
+    unseen,
 )
 
 SIZE = "The output has the size of a feature map"
@@ -120,9 +120,9 @@ def _head(student: Student, draw: Draw, size: tuple[int, int] = (64, 80)) -> Hea
     student.mode(False)
     values = {}
     parameters = student.parameters()
-    if not parameters:
-        mistake = no_parameters(student, features, size)
-        raise Wrong(f"FCNHead({in_channels}, {num_classes}) has no parameters.", mistake, FUSED)
+    if mistake := unseen(student, [features, size]):
+        shapes = ", ".join(str(tuple(p["value"].shape)) for p in parameters) or "none"
+        raise Wrong(f"FCNHead({in_channels}, {num_classes}) has the parameters: {shapes}.", mistake, FUSED)
     for p in parameters:
         value = p["value"].detach()
         values[p["name"]] = draw.normal(*value.shape) * (value[0].numel() ** -0.5 if value.ndim > 1 else 1.0)

@@ -213,6 +213,7 @@ def _expect_shape(heat, images: Tensor) -> Tensor:
     if isinstance(heat, Tensor) and heat.shape != (count, height, width):
         mistakes = {
             (count, -(-height // 2), -(-width // 2)): "The heatmap is not upsampled to the size of the images.",
+            (count, width, height): "Height and width are mixed up.",
             (count, 1, height, width): "The channel dimension is still there.",
             (height, width): "There is one map for the batch instead of one for each image.",
         }

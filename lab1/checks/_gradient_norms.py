@@ -46,7 +46,7 @@ def _norms(student: Student, case: dict) -> tuple[dict[str, float], dict]:
 def _explain(error: Raised, seen: dict) -> None:
     if seen["called"]:
         raise Wrong(str(error), "The model is called, but the gradients are there already: only read them.", NONE)
-    if any(gradient is None for _, gradient in seen["after"].values()):
+    if "None" in error.text and any(gradient is None for _, gradient in seen["after"].values()):
         raise Wrong(str(error), DELETED, NONE)
     if seen["state_dict"] and "None" in error.text:
         text = "state_dict() gives tensors without gradients: named_parameters() gives the parameters themselves."
@@ -90,9 +90,10 @@ def _names(student, draw):
             text = next(f"{a!r}, expected {b!r}." for a, b in zip(names, weights, strict=True) if a != b)
         elif extra := [n for n in names if n not in weights] or [n for n in weights if n not in names]:
             text += f" For example {extra[0]!r}, of shape {tuple(every[extra[0]].shape) if extra[0] in every else '?'}."
-        deleted = [DELETED] if any(gradient is None for _, gradient in seen["after"].values()) else []
         fitting = [words for words, wrong in mistakes.items() if names in (wrong, *wrong)]
-        raise Wrong(text, deleted or fitting, BIASES)
+        if not names and any(gradient is None for _, gradient in seen["after"].values()):
+            fitting = [DELETED]
+        raise Wrong(text, fitting, BIASES)
 
 
 def _by_norm(case: dict, weights: list[str]) -> list[list[str]]:

@@ -5,11 +5,12 @@ from torch import Tensor
 
 from lab1.checks._check import Check
 from lab1.checks._student import Cause, Student, Wrong
-from lab1.checks._values import Draw, expect_same, expect_tensor, expect_unchanged, listed
+from lab1.checks._values import Draw, agree, expect_same, expect_tensor, expect_unchanged, listed
 
 SHAPES = "The shape of the label map is another"
 BACKGROUND = "Zeros vanish, or the background is a digit"
 THRESHOLD = "Digits come out too thick or too thin"
+DIVIDED = "The images are divided by 255, but they lie in 0..1 already."
 
 
 def _fits_square_images(student: Student, draw: Draw) -> bool:
@@ -33,8 +34,9 @@ label_map = Check(
 
 
 def _images(draw: Draw, count: int, height: int, width: int) -> Tensor:
-    """(N, 1, H, W) in 0..1, some darker than others."""
-    return draw.uniform(count, 1, height, width) * (0.6 + 0.4 * draw.uniform(count, 1, 1, 1))
+    """(N, 1, H, W) in 0..1, some darker than others, with black and nearly black pixels."""
+    images = draw.uniform(count, 1, height, width) * (0.6 + 0.4 * draw.uniform(count, 1, 1, 1))
+    return torch.where(images < 0.05, 0, torch.where(images < 0.1, 0.0005, images))
 
 
 def draw_labels(draw: Draw, count: int) -> Tensor:
@@ -86,7 +88,7 @@ def _mistakes(images: Tensor, labels: Tensor, threshold: float = 0.5, background
         "The result is a mask of 0 and 1, without the labels.": bright.long(),
         "The labels are shifted by one.": where(bright, each + 1),
         "The threshold is applied as if brightness lay in 0..255.": [where(x * 255 > threshold), where(x > 127 / 255)],
-        "The images are divided by 255, but they lie in 0..1 already.": where(x / 255 > threshold),
+        DIVIDED: where(x / 255 > threshold),
         "The threshold is relative to the brightest pixel of an image.": where(x / x.amax((1, 2), True) > threshold),
         "The images are normalised before the threshold, which then means another brightness.": [
             where((x - mean) / std > threshold) for mean, std in normalised
@@ -111,6 +113,8 @@ def _expect_map(student, images: Tensor, labels: Tensor, hint: str, **options) -
     result = student.run(images, labels, **options)
     expected, mistakes = _pixel_by_pixel(images, labels, **options), _mistakes(images, labels, **options)
     expect_tensor(result, expected.shape, torch.int64, "The label map", SHAPES)
+    if agree(result, mistakes.get(DIVIDED, [])) and not agree(student.run(images * 255, labels, **options), expected):
+        del mistakes[DIVIDED]
     what = (
         f"Images {listed(images)}, labels {listed(labels)}{''.join(f', {k}={v}' for k, v in options.items())}: a pixel"
     )
@@ -138,8 +142,8 @@ def _options(student, draw):
 
 @label_map.claim("a pixel exactly at the threshold is background")
 def _boundary(student, draw):
-    images, labels = torch.tensor([0.25, 0.5, 0.75])[draw.integers((4, 1, 5, 6), 0, 2)], draw_labels(draw, 4)
-    mistake = {"Pixels equal to the threshold count as brighter.": _pixel_by_pixel(images, labels, 0.49)}
+    images, labels = torch.tensor([0.25, 0.49, 0.5, 0.51, 1])[draw.integers((4, 1, 5, 6), 0, 4)], draw_labels(draw, 4)
+    mistake = {"Pixels equal to the threshold count as brighter.": _pixel_by_pixel(images, labels, 0.495)}
     expected = _pixel_by_pixel(images, labels)
     result = expect_tensor(student.run(images, labels), expected.shape, torch.int64, "The label map", SHAPES)
     expect_same(result, expected, mistake, THRESHOLD, "A pixel")

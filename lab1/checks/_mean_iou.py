@@ -61,9 +61,7 @@ def _mistakes(prediction: Tensor, target: Tensor, num_classes: int) -> dict[str,
     right = _mean_iou(prediction, target, num_classes)
     each = [_mean_iou(p, t, num_classes) for p, t in zip(prediction, target, strict=True)]
     values = {
-        "Each image has a mean of its own, and these are averaged: pool the counts over the batch.": (
-            sum(each) / len(each)
-        ),
+        "The IoUs of single images are averaged: pool the counts over the batch.": (sum(each) / len(each)),
         "Classes absent from both count as 0.": iou.nan_to_num(0).mean(),
         "Classes absent from both count as 1.": iou.nan_to_num(1).mean(),
         "Classes absent from the target are left out, though they are predicted.": iou[in_target].mean(),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lab1.checks._check import Check
 from lab1.checks._student import Cause, Student, Wrong
-from lab1.checks._values import Draw, agree, expect_gradients, expect_lasting, expect_same, expect_tensor, no_parameters
+from lab1.checks._values import Draw, expect_gradients, expect_lasting, expect_same, expect_tensor, unseen
 
 SHAPES = "mat1 and mat2 shapes cannot be multiplied"
 VALUES = "Shapes agree, values do not"
@@ -104,21 +104,27 @@ def _expect_layers(student: Student, widths: list[int], draw: Draw) -> None:
     if count == expected:
         return
     layers = [_as_pair(matrix) for matrix in student.matrices()]
-    if not count:
-        mistake = no_parameters(student, draw.normal(2, 1, 28, 28))
-    elif count == sum(a * b for a, b in pairs):
-        mistake = "The layers have no biases."
-    elif _is_fixed(student, len(layers)):
-        mistake = "The number of layers is fixed in the code."
-    elif len(layers) > len(pairs):
-        mistake = "There is a layer too many."
-    elif len(layers) < len(pairs):
-        mistake = "There is a layer too few."
-    else:
-        mistake = "A layer has other widths than the list says."
     shapes = ", ".join(f"{a} x {b}" for a, b in layers) or "none"
     text = f"MLP({widths}) has {count:,} parameters, expected {expected:,}. Its matrices: {shapes}."
-    raise Wrong(text, mistake, PARAMETERS)
+    raise Wrong(
+        text, unseen(student, [draw.normal(2, 1, 28, 28)]) or _miscounts(student, layers, pairs, count), PARAMETERS
+    )
+
+
+def _miscounts(student: Student, layers: list, pairs: list, count: int) -> str:
+    """Why the number of parameters is another, from matrices (out, in) and pairs (in, out) of widths."""
+    if sorted(layers) == sorted((b, a) for a, b in pairs):
+        too_few = count < sum((a + 1) * b for a, b in pairs)
+        return (
+            "A layer has no bias."
+            if too_few
+            else "There is a layer, or a parameter, that the formula does not contain."
+        )
+    if _is_fixed(student, len(layers)):
+        return "The number of layers is fixed in the code."
+    if len(layers) == len(pairs):
+        return "A layer has other widths than the list says."
+    return f"There is a layer too {'many' if len(layers) > len(pairs) else 'few'}."
 
 
 def _is_fixed(student: Student, count: int) -> bool:
@@ -214,16 +220,10 @@ def _all_but(missing: int) -> Callable[[Tensor], Tensor]:
 
 @mlp.claim("each image for itself, and in training as in evaluation")
 def _alone(student, draw):
-    widths = _widths(draw)
+    widths, images = _widths(draw), draw.normal(5, 1, 28, 28)
     student.build(widths)
-    student.mode(True)
-    images = draw.normal(5, 1, 28, 28)
+    expect_lasting(student, [images], f"MLP({widths})", VALUES)
     together = student.call(images)
-    if not agree(together, student.call(images)):
-        student.mode(False)
-        once = student.call(images)
-        mistake = "A Dropout, which the task does not ask for." if agree(once, student.call(images)) else ""
-        raise Wrong("In training mode, two calls with the same images give different outputs.", mistake, VALUES)
     alone = torch.cat([student.call(image[None]) for image in images])
     expect_same(alone, together, {ALONE: alone}, VALUES, f"MLP({widths}), one image alone")
 

@@ -188,8 +188,8 @@ def _place_mistakes(case: Paste, which: int) -> dict[str, Tensor]:
         "Only pixels over the threshold are pasted: the canvas lacks the darker ones.": _pasted(case, wins=_is_bright),
         "The target has the digits' numbers in the list, not their labels.": _pasted(case._replace(labels=numbers)),
         "Every pixel that is not black has the label, whatever the threshold.": _pasted(case, seen=bool),
-        "Only the first digit is there: the return is inside the loop.": _pasted(case.only([0])),
-        "Only the last digit is there: the canvas is made anew for each.": _pasted(case.only([-1])),
+        "Only the first digit is there, as with a return inside the loop.": _pasted(case.only([0])),
+        "Only the last digit is there, as if the canvas were made anew for each.": _pasted(case.only([-1])),
     }
     right = _pasted(case)[which]
     return {words: pair[which] for words, pair in mistakes.items() if not pair[which].equal(right)}

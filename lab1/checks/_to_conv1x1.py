@@ -96,7 +96,7 @@ def _expect_function(student: Student, draw: Draw, weight: Tensor, bias: Tensor 
             mistakes["The bias is not copied."] = []
             words = "The linear layer has no bias, but the convolution has one, which is random at first."
             mistakes[words] = at_every_pixel(weight, own_bias)
-    if own_weight.numel() == weight.numel() and _is_random(own_weight, weight):
+    if own_weight.numel() == weight.numel() and _is_random(student, own_weight, weight):
         words = "The weight is not copied: a new convolution starts with random numbers."
         mistakes[words] = at_every_pixel(own_weight.view(weight.shape), own_bias)
     expected = at_every_pixel(weight, bias)
@@ -105,9 +105,11 @@ def _expect_function(student: Student, draw: Draw, weight: Tensor, bias: Tensor 
     expect_same(out, expected, mistakes, BIAS if differs_by_bias else VALUES, "A pixel")
 
 
-def _is_random(own: Tensor, weight: Tensor) -> bool:
-    """Whether none of the numbers comes from the linear layer."""
-    return not (own[:, None] == weight.flatten()).any()
+def _is_random(student: Student, own: Tensor, weight: Tensor) -> bool:
+    """Whether none of the numbers comes from the linear layer, and a second call gives others."""
+    student.surgery(weight, None)
+    again = next(p["value"] for p in student.parameters() if p["value"].numel() == own.numel())
+    return not (own[:, None] == weight.flatten()).any() and not again.detach().reshape(-1).equal(own)
 
 
 @to_conv1x1.claim("for a linear layer without bias, too")

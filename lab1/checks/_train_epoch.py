@@ -78,7 +78,9 @@ def _epoch_mistakes(case: dict) -> Mistakes:
             _epoch(case, order=("backward", "step"))
         ),
         EVALUATING: _epoch(case, train=False),
-        "The epoch ends after the first batch: the return is inside the loop.": _epoch(case, given=batches(case)[:1]),
+        "The epoch ends after the first batch, as with a return inside the loop.": _epoch(
+            case, given=batches(case)[:1]
+        ),
         "The batches are cut from loader.dataset: take them from the loader, which decides about their order.": (
             _epoch(case, given=batches(case, in_order=True))
         ),
@@ -131,7 +133,7 @@ def _mean_loss(student, draw):
     seen, expected = student.train(case), [len(labels) for _, labels in batches(case)]
     logits = [call["logits"] for call in seen["calls"]]
     if [len(each) for each in logits] != expected:
-        text = f"The model was called {len(logits)} times, with {len(expected)} batches."
+        text = f"Calls of the model: {len(logits)}, batches: {len(expected)}."
         if len(logits) == len(expected):
             text = f"Batches of {', '.join(str(len(each)) for each in logits)} examples, expected {expected}."
         more = "The model is called more than once for a batch." if len(logits) == 2 * len(expected) else ""

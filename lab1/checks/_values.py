@@ -172,7 +172,7 @@ def expect_gradients(student: Student, inputs: list, weights: Tensor, what: str,
         gradients = {p["name"]: None for p in student.parameters()}
     missing = [name for name, gradient in gradients.items() if gradient is None]
     if not gradients:
-        raise Wrong(f"{what}: no parameters.", no_parameters(student, *inputs), hint)
+        raise Wrong(f"{what}: no parameters.", unseen(student, inputs), hint)
     if missing:
         before = student.call(*inputs)
         student.load({p["name"]: p["value"] + 1 for p in student.parameters() if p["name"] in missing})
@@ -181,26 +181,39 @@ def expect_gradients(student: Student, inputs: list, weights: Tensor, what: str,
 
 
 def expect_lasting(student: Student, inputs: list, what: str, hint: str = "") -> None:
-    """Two calls of the model leave its parameters as they are. (At the first one lazy layers get their shapes.)
+    """Two calls leave the parameters as they are and, in training mode, give the same output.
 
     Raises:
         Wrong: they do not.
     """
-    student.call(*inputs)
+    student.call(*inputs)  # lazy layers get their shapes
     before = student.parameters()
-    student.call(*inputs)
+    student.mode(True)
+    repeats = _repeats(student, inputs)
     after = student.parameters()
     if [p["name"] for p in before] != [p["name"] for p in after] or not all(
         _equal(p["value"], q["value"]) for p, q in zip(before, after, strict=True)
     ):
         text = f"{what} has other parameters after each call."
         raise Wrong(text, MADE_IN_FORWARD, hint)
+    if not repeats:
+        student.mode(False)
+        mistake = (
+            "A Dropout, which the task does not ask for." if _repeats(student, inputs) else unseen(student, inputs)
+        )
+        raise Wrong(f"{what}: in training mode two calls with the same input give different outputs.", mistake, hint)
 
 
-def no_parameters(student: Student, *inputs: Any) -> str:
-    """Why a model has none: from whether two calls give the same."""
-    if agree(student.call(*inputs), student.call(*inputs)):
-        return "PyTorch sees no layer: they lie in a plain Python list, tuple or dict."
+def _repeats(student: Student, inputs: list) -> bool:
+    return agree(student.call(*inputs), student.call(*inputs))
+
+
+def unseen(student: Student, inputs: list) -> str:
+    """Why layers are missing among the parameters, if some are: from whether two calls give the same."""
+    if student.parameters() and not any(layer["unseen"] for layer in student.trace(*inputs)["layers"]):
+        return ""
+    if _repeats(student, inputs):
+        return "PyTorch does not see all layers: some lie in a plain Python list, tuple or dict."
     return MADE_IN_FORWARD
 
 

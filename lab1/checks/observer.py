@@ -88,7 +88,7 @@ class Observer:
         return self.model(*inputs)
 
     def trace(self, *inputs) -> dict:
-        """The model's output or error, and the convolutions and BatchNorms that it has computed, in this order."""
+        """The model's output or error, and the layers that it has computed, in this order."""
         names = {id(p): name for name, p in self.model.named_parameters()}
         with Used(names) as used:
             try:
@@ -189,7 +189,7 @@ def _kind(value: Any) -> dict:
 
 
 class Used(TorchFunctionMode):
-    """Notes the convolutions and BatchNorms that are computed: weight, its name, and heights of input and output."""
+    """Notes the layers that are computed: weight, its name, whether it is no parameter of the model, and shapes."""
 
     def __init__(self, names: dict[int, str]):
         super().__init__()
@@ -197,12 +197,14 @@ class Used(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func not in (F.conv2d, F.batch_norm):
+        if func not in (F.conv2d, F.batch_norm, F.linear):
             return func(*args, **kwargs)
-        at = 1 if func is F.conv2d else 3
+        at = 3 if func is F.batch_norm else 1
         weight = kwargs["weight"] if "weight" in kwargs else args[at] if len(args) > at else None
         x = kwargs.get("input", args[0] if args else None)
-        layer = {"is": func.__name__, "weight": weight, "name": self.names.get(id(weight), ""), "in": list(x.shape)}
+        name = self.names.get(id(weight), "")
+        layer = {"is": func.__name__, "weight": weight, "name": name, "in": list(x.shape)}
+        layer["unseen"] = isinstance(weight, nn.Parameter) and not name
         self.layers.append(layer)
         result = func(*args, **kwargs)
         layer["out"] = list(result.shape)

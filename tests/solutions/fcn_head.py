@@ -348,3 +348,18 @@ class NoBias(Stepwise):
     def __init__(self, in_channels, num_classes):
         super().__init__(in_channels, num_classes)
         self.scores = nn.ModuleList(nn.Conv2d(c, num_classes, 1, bias=False) for c in in_channels)
+
+
+@wrong(checks.fcn_head, "A Dropout")
+class WithDropout(Stepwise):
+    def forward(self, features, size):
+        return super().forward([F.dropout(f, 0.2, self.training) for f in features], size)
+
+
+@wrong(checks.fcn_head, "some lie in a plain Python list")
+class PartInPlainList(Stepwise):
+    def __init__(self, in_channels, num_classes):
+        super().__init__(in_channels, num_classes)
+        scores = list(self.scores)
+        del self.scores
+        self.scores, self.last = scores, scores[-1]

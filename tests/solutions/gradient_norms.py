@@ -165,3 +165,10 @@ def from_state(model):
 def calls_the_model(model):
     model(torch.rand(1, 3, 32, 32)).sum().backward()
     return comprehension(model)
+
+
+@wrong(checks.gradient_norms, "chosen by the name `weight`", "changes or resets the gradients")
+def chosen_by_name_then_reset(model):
+    norms = {name: p.grad.norm().item() for name, p in model.named_parameters() if "weight" in name}
+    model.zero_grad()
+    return norms

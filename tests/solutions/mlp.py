@@ -291,7 +291,7 @@ class ExtraRow(nn.Module):
         return x @ self.weights[-1][:-1] + self.weights[-1][-1]
 
 
-@wrong(checks.mlp, "have no biases")
+@wrong(checks.mlp, "A layer has no bias")
 class NoBiases(ListOfLayers):
     def __init__(self, widths):
         super().__init__(widths, bias=False)
@@ -373,3 +373,29 @@ class NotAModule:
 class LocalLayers(MadeInForward):
     def forward(self, x):
         return Modules(self.widths)(x)
+
+
+@wrong(checks.mlp, "some lie in a plain Python list")
+class HiddenInPlainList(nn.Module):
+    def __init__(self, widths):
+        super().__init__()
+        self.hidden = [nn.Linear(a, b) for a, b in zip(widths[:-2], widths[1:-1], strict=True)]
+        self.last = nn.Linear(widths[-2], widths[-1])
+
+    def forward(self, images):
+        x = images.flatten(1)
+        for layer in self.hidden:
+            x = layer(x).relu()
+        return self.last(x)
+
+
+@wrong(checks.mlp, "that the formula does not contain")
+class WithLayerNorm(nn.Module):
+    def __init__(self, widths):
+        super().__init__()
+        pairs = zip(widths[:-2], widths[1:-1], strict=True)
+        hidden = [layer for a, b in pairs for layer in (nn.Linear(a, b), nn.LayerNorm(b), nn.ReLU())]
+        self.layers = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-2], widths[-1]))
+
+    def forward(self, images):
+        return self.layers(images)

@@ -155,13 +155,13 @@ def _(canvas, target, digit, label, background):
     raise ValueError("too bad")
 
 
-@wrong(checks.paste_digits, "return is inside the loop")
+@wrong(checks.paste_digits, "as with a return inside the loop")
 def returns_in_loop(digits, labels, positions, size, background=10):
     for digit, label, position in zip(digits, labels, positions, strict=True):
         return slices(digit[None], label[None], position[None], size, background)
 
 
-@wrong(checks.paste_digits, "canvas is made anew for each")
+@wrong(checks.paste_digits, "canvas were made anew for each")
 def new_canvas_for_each(digits, labels, positions, size, background=10):
     for digit, label, position in zip(digits, labels, positions, strict=True):
         result = slices(digit[None], label[None], position[None], size, background)

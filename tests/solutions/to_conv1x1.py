@@ -198,3 +198,10 @@ def first_rows_only(linear):
     conv = copied(linear)
     conv.weight.data[2:] = torch.rand_like(conv.weight[2:])
     return conv
+
+
+@wrong(checks.to_conv1x1, "No single mistake")
+def averaged_rows(linear):
+    conv = copied(linear)
+    conv.weight.data.copy_(conv.weight.data.mean(1, keepdim=True).expand_as(conv.weight))
+    return conv
