@@ -71,7 +71,7 @@ def train(
     with contextlib.ExitStack() as stack:
         if one_line:
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        run = tracking.Run()
+        run = tracking.Run()  # logs nothing; only the first process has a real one
         if rank == 0:
             how = {"group": group, "tags": (data.source,), "config": settings, "run_id": run_id}
             run = stack.enter_context(tracking.run(name, **how))
