@@ -40,7 +40,7 @@ def train(
         name: of the run and its file, such as "resnet18-skip"; the seed is added, for the file also data and budget.
         build: makes the network; called after the seed is set.
         data: its training and validation images.
-        group: of the W&B run: the exercise, such as "exercise-2.1".
+        group: of the W&B run: the study, such as "exercise-2.1".
         seed: of weights, batches and augmentation.
         config: plain values that tell this run from others, such as {"skip": True}.
         optimizer: makes another optimizer than fit's own, for the network.
