@@ -80,7 +80,7 @@ class GradCAM:
         with torch.inference_mode(False), torch.enable_grad():
             logits, maps = self._forward(images)
             score = logits.gather(1, _as_classes(targets, logits)[:, None]).sum()
-            # step 1: the gradients of the score with respect to these maps, to no parameter
+            # step 1: the gradients of the score with respect to these maps; parameters need none
             gradients = torch.autograd.grad(score, maps, allow_unused=True)
             return self._heatmaps(maps, gradients, images.shape[2:])
 
