@@ -5,7 +5,9 @@ An attack either gets no points for what it has not solved, or is flagged; and i
 
 import resource
 import subprocess
+import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -104,7 +106,7 @@ def test_calls_of_another_kind_are_no_tampering():
 # What is beyond the sandbox
 
 
-def probe(code, tmp_path, **options):
+def probe(code, **options):
     """Run code in a notebook; it prints what it could do."""
     grading = graded(notebook(*sources(first=[textwrap.dedent(code)])), **options)
     said = "\n".join(text for cell in grading.cells for _, text in cell.outputs)
@@ -114,6 +116,7 @@ def probe(code, tmp_path, **options):
 @needs_sandbox
 def test_nothing_of_the_account_is_seen(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "planted-canary")
+    monkeypatch.setenv("LAB1_DATA", str(tmp_path / "none"))  # which would be seen
     (tmp_path / "rival.ipynb").write_text("planted-canary")
     code = f"""
         import os, pathlib, subprocess
@@ -131,7 +134,7 @@ def test_nothing_of_the_account_is_seen(tmp_path, monkeypatch):
         print("processes", sum(name.isdigit() for name in os.listdir("/proc")))
         print("found", found[:5])
     """
-    grading, said = probe(code, tmp_path)
+    grading, said = probe(code)
     assert "found []" in said, said
     assert sum(points(grading).values()) == ALL
 
@@ -155,7 +158,7 @@ def test_nothing_outside_can_be_written(tmp_path):
         status = pathlib.Path("/proc/self/status").read_text()
         print("capabilities", [line for line in status.splitlines() if line.startswith("CapEff")])
     """
-    grading, said = probe(code, tmp_path)
+    grading, said = probe(code)
     assert "written []" in said and "CapEff:\t0000000000000000" in said.replace("\\t", "\t"), said
     assert sum(points(grading).values()) == ALL
 
@@ -184,7 +187,7 @@ def test_no_network_and_no_way_back_to_it(tmp_path):
             reached.append("mount")
         print("reached", reached)
     """
-    _, said = probe(code, tmp_path)
+    _, said = probe(code)
     assert "reached []" in said, said
 
 
@@ -198,9 +201,50 @@ def test_nothing_outlives_its_notebook(tmp_path):
                 os.execv("/bin/sleep", ["sleep", "4321"])
             os._exit(0)
     """
-    probe(code, tmp_path)
+    probe(code)
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert "sleep 4321" not in running
+
+
+@needs_sandbox
+def test_a_chain_of_processes_ends_with_its_notebook():
+    code = """
+        import ctypes, os, time
+        if os.fork() == 0:
+            os.setsid()
+            ctypes.CDLL(None).prctl(15, b"chain4321")  # its name, which its children have, too
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                if os.fork():
+                    os._exit(0)
+                time.sleep(0.002)
+            os._exit(0)
+    """
+    grading, _ = probe(code)
+    assert sum(points(grading).values()) == ALL
+    running = subprocess.run(["ps", "-eo", "comm"], capture_output=True, text=True, check=True).stdout
+    assert "chain4321" not in running
+
+
+@needs_sandbox
+def test_neither_grader_nor_other_kernels_can_be_reached():
+    """Two notebooks at a time: one stops whatever it can, and looks for the connection of the other."""
+    stop = """
+        import os, pathlib, signal
+        seen = [int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*")]
+        for number in {os.getppid(), *seen} - {os.getpid()}:
+            try:
+                os.kill(number, signal.SIGSTOP)
+            except (ProcessLookupError, PermissionError):
+                pass
+        found = [str(path) for path in pathlib.Path("/").glob("**/kernel*.json") if not str(path).startswith("/proc")]
+        print("connections", [path for path in found if "/share/" not in path and "/site-packages/" not in path])
+        print("sockets", sorted(path.name for path in pathlib.Path("/lab/ipc").iterdir()))
+    """
+    with ThreadPoolExecutor(2) as pool:
+        (grading, said), (other, _) = pool.map(probe, (stop, "import time\ntime.sleep(5)"))
+    assert "connections ['/lab/kernel.json']" in said and "['k-1', 'k-2', 'k-3', 'k-4', 'k-5']" in said, said
+    assert points(grading) == points(other) == POINTS, (grading.errors, other.errors)
 
 
 @needs_sandbox
@@ -230,7 +274,7 @@ def test_nothing_outlives_its_notebook(tmp_path):
     ids=["process", "memfd", "daemon"],
 )
 def test_memory_is_limited(code, tmp_path):
-    grading, _ = probe(code, tmp_path, memory=1)
+    grading, _ = probe(code, memory=1)
     assert sum(points(grading).values()) == ALL and grading.seconds < 100, grading.errors
 
 
@@ -256,7 +300,7 @@ def test_disk_and_processes_are_limited(tmp_path):
             print("fork", error)
         wait.set()
     """
-    grading, said = probe(code, tmp_path)
+    grading, said = probe(code)
     assert "disk [Errno" in said and "fork can't" in said and " free" not in said, said
     assert sum(points(grading).values()) == ALL
 
@@ -269,7 +313,7 @@ def test_folders_that_cannot_be_deleted_are_gone(tmp_path, monkeypatch):
             os.mkdir("d"); os.chdir("d")
         open("x", "w").close(); os.chmod(".", 0)
     """
-    grading, _ = probe(code, tmp_path)
+    grading, _ = probe(code)
     assert sum(points(grading).values()) == ALL
     assert not list(tmp_path.glob("lab1-grade-*"))
 
@@ -308,3 +352,18 @@ def test_hostile_texts_do_nothing_on_the_page():
     assert "<script" not in text and "\x1b" not in text and "\u202e" not in text
     assert "&lt;img" not in text and "&lt;form" not in text  # in the frame, which escapes once more
     assert "http-equiv" in text and "<iframe sandbox" in text and text.count("</iframe>") == 1
+
+
+def test_a_full_disk_is_named(tmp_path):
+    """With no room for temporary files nothing can be graded, and the table says why."""
+    (tmp_path / "small").mkdir()
+    (tmp_path / "lab.ipynb").write_bytes(notebook(*sources()))
+    grade = f"{sys.executable} -m lab1.grade {tmp_path}/lab.ipynb --out {tmp_path}/report"
+    mount = f"mount -t tmpfs -o size=64k none {tmp_path}/small && TMPDIR={tmp_path}/small {grade}"
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", mount], cwd=ROOT, capture_output=True, text=True
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("no file system can be mounted here")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "No space left" in (tmp_path / "report" / "scores.csv").read_text(encoding="utf-8-sig")

@@ -173,7 +173,8 @@ def test_snippets_run_as_printed(tmp_path):
     cells = run(pasted(solved(NOTEBOOK)), tmp_path)
     figures = {path.stem for path in (tmp_path / "student-images").iterdir()}
     wanted = {"mlp_curves", "mlp_depth", "cnn_depth", "loss_skip_connection", "result-exercise2", "result-exercise3"}
-    assert wanted | {"fcn_model", "grads_skip_connections_epoch0", "grads_no_skip_connections_epoch10"} <= figures
+    wanted |= {"result-exercise2_2", "result-exercise2_3", "grad-cam_model", "fcn_model"}
+    assert wanted | {"grads_skip_connections_epoch0", "grads_no_skip_connections_epoch10"} <= figures
     shown = 0
     for cell in cells.values():
         if cell.id.endswith("-yours"):
@@ -189,7 +190,7 @@ def test_a_cell_in_the_middle_says_what_it_needs(tmp_path):
     notebook = nbformat.from_dict(NOTEBOOK)
     notebook.cells = [cell for cell in notebook.cells if cell.id.startswith("setup-") or cell.id == "ex21-first-run"]
     cells = run(notebook, tmp_path)
-    assert printed(cells["ex21-first-run"]).startswith("This cell needs task 5 and task 6: ")
+    assert printed(cells["ex21-first-run"]).startswith("This cell needs task 5 and task 6 solved: ")
 
 
 def test_an_error_is_told_with_its_cell(tmp_path):
@@ -211,3 +212,11 @@ def test_a_changed_budget_is_noticed(tmp_path):
     notebook.cells[-1].source = 'os.environ["LAB1_PROFILE"] = "cpu"\n' + notebook.cells[-1].source
     text = printed(run(notebook, tmp_path)["ex11-loss-run"])
     assert text == "The budget is now 'cpu', but the data are those of 'smoke': run all cells.\n"
+
+
+def test_without_a_choice_the_budget_is_that_of_the_start(monkeypatch):
+    choice, names = CELLS["setup-data"].source.partition("if not Path")[0], {"os": os}
+    monkeypatch.setenv("LAB1_PROFILE", "cpu")
+    for budget, expected in {"smoke": "smoke", "": "cpu"}.items():
+        exec(choice.replace('BUDGET = ""', f"BUDGET = {budget!r}"), names)
+        assert os.environ["LAB1_PROFILE"] == expected

@@ -378,3 +378,25 @@ def test_import_is_light():
     script = f"import sys; from lab1 import checks; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_threads_that_draw_random_numbers_do_not_stop_a_check():
+    """They hold PyTorch's generator most of the time; a copy made then would wait for it for ever."""
+    over = threading.Event()
+
+    def draw():
+        while not over.is_set():
+            torch.rand(1_000_000)
+
+    threads = [threading.Thread(target=draw) for _ in range(2)]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(5):
+            with _isolation.in_copy(solutions.loop, 30) as channel:
+                assert checks.mean_iou.judge(channel).passed
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()

@@ -15,7 +15,7 @@ NOTEBOOKS = sorted(ROOT.glob("Lab1-CNNs*.ipynb"))
 
 
 def test_import_is_light():
-    heavy = ("wandb", "matplotlib", "torchmetrics", "torchvision", "IPython", "scipy")
+    heavy = ("torch", "wandb", "matplotlib", "torchmetrics", "torchvision", "IPython", "scipy")
     script = f"import sys, lab1; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

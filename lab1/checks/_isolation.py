@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import select
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ from lab1.basics.device import default_device
 from lab1.checks.channel import Pipe, Queues, pipes
 from lab1.checks.observer import Interrupted, serve
 
+WAITS = [0.2, 0.4, 0.8, *[1.6] * 8]  # seconds for a copy to begin, one try after the other
 MAX_MEMORY = 2**30  # bytes that the copy may take in addition
 
 
@@ -40,11 +42,7 @@ def isolated(answer: Any, seconds: float) -> AbstractContextManager[Pipe | Queue
 def in_copy(answer: Any, seconds: float) -> Iterator[Pipe]:
     """`isolated`, in a forked copy of this process."""
     with pipes(seconds) as (channel, theirs):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside other threads, such as Jupyter's
-            child = os.fork()
-        if child == 0:
-            _be_the_copy(answer, theirs)
+        child = _copy(answer, theirs)
         try:
             for descriptor in theirs:
                 os.close(descriptor)
@@ -57,9 +55,35 @@ def in_copy(answer: Any, seconds: float) -> Iterator[Pipe]:
                 os.waitpid(child, 0)
 
 
-def _be_the_copy(answer: Any, descriptors: tuple[int, int]) -> None:
+def _copy(answer: Any, descriptors: tuple[int, int]) -> int:
+    """The process number of a copy that works.
+
+    One that was made while another thread drew random numbers finds PyTorch's generator locked for ever, and is made
+    again.
+    """
+    for wait in WAITS:
+        ready, theirs = os.pipe()
+        torch.get_rng_state()  # waits until the generator is free
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside other threads, such as Jupyter's
+            child = os.fork()
+        if child == 0:
+            _be_the_copy(answer, descriptors, theirs)
+        os.close(theirs)
+        works, _, _ = select.select([ready], [], [], wait)
+        os.close(ready)
+        if works:
+            break
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return child
+
+
+def _be_the_copy(answer: Any, descriptors: tuple[int, int], ready: int) -> None:
     try:
         os.setpgid(0, 0)
+        torch.get_rng_state()
+        os.close(ready)
         torch.set_num_threads(1)  # the other threads were not copied, and whoever waits for them waits for ever
         gc.freeze()  # what the original owns (sockets, say) is not this process's to clean up
         _limit_memory()

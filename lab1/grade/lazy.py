@@ -15,7 +15,11 @@ NAME = "torch._dynamo"
 
 
 class Lazy(ModuleType):
-    """In place of torch._dynamo; becomes the real module at the first use of anything else."""
+    """In place of torch._dynamo; becomes the real module at the first use of anything else.
+
+    Many a library looks through all modules for a `__file__`: that is no use of it. A `__path__` is what the import of
+    a submodule asks for.
+    """
 
     def graph_break(self, *_, **__) -> None:
         """There is no graph."""
@@ -25,6 +29,8 @@ class Lazy(ModuleType):
         return function
 
     def __getattr__(self, name: str):
+        if name.startswith("__") and name != "__path__":
+            raise AttributeError(name)
         if sys.modules.get(NAME) is self:
             del sys.modules[NAME]
             torch._dynamo = importlib.import_module(NAME)

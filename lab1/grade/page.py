@@ -1,11 +1,12 @@
 """The page that a student gets: points, what to do next and what failed on the first screen, then everything else."""
 
+import itertools
 import re
 from html import escape
 
 import bleach
 
-from lab1.grade.notebook import Cell
+from lab1.grade.notebook import Cell, plain
 from lab1.grade.report import borrowings
 from lab1.grade.run import Grading
 from lab1.grade.submissions import Submission
@@ -64,13 +65,21 @@ def next_steps(grading: Grading) -> list[str]:
     for result in grading.results:
         if result.points == result.max_points:
             continue
-        lines = [line.strip() for line in result.text.split("\n")[1:]]
-        said = [line for line in lines if line.startswith(("Likely mistake", "See the hint"))]
-        wrong = [line.removeprefix("NO").strip() for line in lines if line.startswith("NO")]
         words = {"not started": "not started yet", "missing": "not defined: its cell was deleted, renamed, or failed"}
-        steps.append(f"{result.name}: {words.get(result.status) or ' - '.join([*wrong[:1], *said[:2]])}")
+        steps.append(f"{result.name}: {words.get(result.status) or _first_failure(result.text)}")
     more = [f"and {len(steps) - 5} more tasks below"] if len(steps) > 5 else []
     return [*steps[:5], *more] or ["Nothing: every task is solved."]
+
+
+def _first_failure(text: str) -> str:
+    """The first claim of a check that does not hold, with the likely mistake or hint, or else what was found."""
+    lines = [line.strip() for line in text.split("\n")[1:]]
+    while lines and not lines[0].startswith("NO "):
+        lines.pop(0)
+    about = list(itertools.takewhile(lambda line: not line.startswith(("ok ", "NO ", "-- ")), lines[1:]))
+    helpful = [line for line in about if line.startswith(("Likely mistake", "See the hint"))]
+    claim = [line.removeprefix("NO").strip() for line in lines[:1]]
+    return plain(" - ".join([*claim, *(helpful or about[:1])]), 300)
 
 
 def clean(text: str) -> str:
