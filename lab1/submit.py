@@ -65,7 +65,7 @@ def submit(options: argparse.Namespace) -> int:
     figures = named_figures(notebook, options.notebook.parent)
     faults = [*unfinished(notebook), *(f"{name} is named but not there" for name, path in figures.items() if not path)]
     if faults:
-        print(f"{len(faults)} things are missing:", *faults, sep="\n  ")
+        print(f"{len(faults)} missing:", *faults, sep="\n  ")
     if faults and not options.incomplete:
         print("Nothing was handed in. Complete the notebook and save it, or add --incomplete to hand it in as it is.")
         return 1

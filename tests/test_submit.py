@@ -56,7 +56,7 @@ def test_what_is_missing_is_said_and_nothing_written(folder, capsys):
     said = capsys.readouterr().out
     for line in ("no prediction below 'Exercise 1'", "not run: 1 + 1", "images/curve.png is named but not there"):
         assert line in said
-    assert "3 things are missing" in said and not list(folder.glob("*.zip"))
+    assert "3 missing:" in said and not list(folder.glob("*.zip"))
     assert submit.main(["--student", "s123", "--no-run", "--incomplete"]) == 0
     assert (folder / "s123.zip").exists()
 

@@ -66,11 +66,11 @@ class GradCAM:
                 f"the output of {self._names[layer]} is no feature map (N, C, h, w) but {found}: choose another layer"
             )
         with torch.enable_grad():  # the model may have switched it off
-            maps = output.clone()
+            maps = output.clone()  # ours: requires_grad_() must not change a tensor that the model keeps
             if not maps.requires_grad:
                 maps.requires_grad_()
             self._maps[layer] = maps
-            return maps.clone()  # what comes next may change it in place
+            return maps.clone()  # what follows may change it in place, such as ReLU(inplace=True); maps must stay
 
     def __call__(self, images: Tensor, targets: Tensor | list[int] | int | None = None) -> Tensor | list[Tensor]:
         """Heatmaps (N, H, W) float32 in 0..1 on the model's device; all zero where nothing speaks for the class.
@@ -80,7 +80,8 @@ class GradCAM:
         with torch.inference_mode(False), torch.enable_grad():
             logits, maps = self._forward(images)
             score = logits.gather(1, _as_classes(targets, logits)[:, None]).sum()
-            gradients = torch.autograd.grad(score, maps, allow_unused=True)  # of these maps, of no parameter
+            # step 1: the gradients of the score with respect to these maps; parameters need none
+            gradients = torch.autograd.grad(score, maps, allow_unused=True)
             return self._heatmaps(maps, gradients, images.shape[2:])
 
     def all_classes(self, images: Tensor) -> Tensor | list[Tensor]:
@@ -128,7 +129,7 @@ class GradCAM:
                 )
             if self._channels_last:
                 a, gradient = a.movedim(-1, -3), gradient.movedim(-1, -3)
-            heat.append(_heatmaps(a, gradient, size))
+            heat.append(_weighted_sum(a, gradient, size))
         return heat if self._several else heat[0]
 
     def _refuse_cut_off(self, layers: list[nn.Module]) -> None:
@@ -193,13 +194,15 @@ def _looks_channels_last(shape: torch.Size, size: tuple[int, int]) -> bool:
     return fits(first, second) and not fits(second, third)
 
 
-def _heatmaps(maps: Tensor, gradients: Tensor, size: tuple[int, int]) -> Tensor:
+def _weighted_sum(maps: Tensor, gradients: Tensor, size: tuple[int, int]) -> Tensor:
     """Feature maps (N, C, h, w) and the gradients of scores (..., N, C, h, w) -> heatmaps (N, ..., H, W) in 0..1."""
     with torch.no_grad():
         if gradients.ndim == 5:  # of every class
-            return torch.stack([_heatmaps(maps, gradient, size) for gradient in gradients], dim=1)
-        alpha = gradients.float().mean(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)
-        heat = F.relu((alpha * maps.float()).sum(dim=1))  # (N, h, w)
+            return torch.stack([_weighted_sum(maps, gradient, size) for gradient in gradients], dim=1)
+        # step 2: weights (N, C, 1, 1)
+        alpha = gradients.float().mean(dim=(2, 3), keepdim=True)
+        # step 3: weighted sum, ReLU: (N, h, w); then as large as the image, and divided by the maximum
+        heat = F.relu((alpha * maps.float()).sum(dim=1))
         heat = F.interpolate(heat[:, None], size, mode="bilinear", align_corners=False)[:, 0]
         maximum = heat.amax(dim=(1, 2), keepdim=True)
         return heat / torch.where(maximum > 0, maximum, 1)

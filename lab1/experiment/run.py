@@ -40,7 +40,7 @@ def train(
         name: of the run and its file, such as "resnet18-skip"; the seed is added, for the file also data and budget.
         build: makes the network; called after the seed is set.
         data: its training and validation images.
-        group: of the W&B run: the exercise, such as "exercise-2.1".
+        group: of the W&B run: the study, such as "exercise-2.1".
         seed: of weights, batches and augmentation.
         config: plain values that tell this run from others, such as {"skip": True}.
         optimizer: makes another optimizer than fit's own, for the network.
@@ -71,7 +71,7 @@ def train(
     with contextlib.ExitStack() as stack:
         if one_line:
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        run = tracking.Run()
+        run = tracking.Run()  # logs nothing; only the first process has a real one
         if rank == 0:
             how = {"group": group, "tags": (data.source,), "config": settings, "run_id": run_id}
             run = stack.enter_context(tracking.run(name, **how))

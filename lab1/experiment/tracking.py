@@ -142,7 +142,7 @@ def run(
 
     Args:
         name: what is trained, such as "resnet18-skip".
-        group: the exercise, such as "exercise-2.1".
+        group: the study, such as "exercise-2.1".
         job_type: "train", "study" or "evaluate".
         tags: such as the source of the data; the profile is added.
         config: plain values.

@@ -69,6 +69,7 @@ class ResNet(nn.Module):
             sizes = f"blocks={tuple(blocks)}, num_classes={num_classes}, in_channels={in_channels}, width={width}"
             raise ValueError(f"every size of a ResNet must be at least 1, and there must be a stage: {sizes}")
         self.stem = nn.Sequential(*_convolution(in_channels, width, 3, 1, norm), nn.ReLU())
+        # layer1, layer2, ...: the names that GradCAM(model, "layer3") uses, hence setattr and getattr
         self._stages = [f"layer{i}" for i in range(1, len(blocks) + 1)]
         channels = width
         for i, (name, count) in enumerate(zip(self._stages, blocks, strict=True)):
@@ -95,7 +96,7 @@ class ResNet(nn.Module):
 class ResNet18(ResNet):
     """ResNet18 with the stem used for CIFAR: a 3x3 convolution of stride 1 and no max-pooling.
 
-    The stages have strides 1, 2, 2, 2 and width, 2, 4 and 8 times width channels. 11,173,962 parameters with the
+    The stages have strides 1, 2, 2, 2, and 1, 2, 4, 8 times `width` channels. 11,173,962 parameters with the
     defaults; 11,000,138 without skip connections, because the projections go with them.
     """
 

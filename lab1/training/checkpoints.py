@@ -81,7 +81,7 @@ def fingerprint(model: torch.nn.Module) -> int:
 
 
 def check_plain(value, where: str) -> None:
-    """Raise TypeError unless a checkpoint can hold the value; `where` it stands is told."""
+    """Raise TypeError unless a checkpoint can hold the value; the message says `where` it stands."""
     if isinstance(value, dict):
         for key, item in value.items():
             check_plain(key, f"the key {key!r} of {where}")

@@ -22,7 +22,7 @@ from lab1.training import distributed, optimizers
 from lab1.training.evaluation import Data, LossFunction, batches, check_batches, evaluate, fastest, num_batches
 from lab1.training.measures import RunningMean
 from lab1.training.optimizers import Schedule
-from lab1.training.run import Run
+from lab1.training.run import ResumableRun
 
 
 def fit(
@@ -60,8 +60,8 @@ def fit(
         train, val: ImageSets; or iterables of batches, which then decide about batch size and order themselves.
         lr: the highest learning rate of the schedule; `lr`, `momentum` and `weight_decay` are for the default
             optimizer and unused with one of your own.
-        optimizer: another optimizer over model.parameters(), or over some of them: those that it leaves out are told.
-            The schedule then peaks at its own learning rate.
+        optimizer: another optimizer over model.parameters(), or over some of them; a message names those that it
+            leaves out. The schedule then peaks at its own learning rate.
         schedule: False keeps the learning rate as it is; a function such as `steps` gives another schedule, which is
             stepped after every batch.
         loss_function: (logits, targets) to the mean loss of a batch. Targets that it ignores (`ignore_index`) do not
@@ -83,8 +83,8 @@ def fit(
         record_gradients the tensors "grad_norm" and "weight_norm" (steps, layers), and "layers" and "epoch_ends".
         "interrupted" is true if an interrupt (the stop button, Ctrl-C) ended training early; model and history are
         then as they were after the last finished epoch. The model is left in eval mode with the weights of the last
-        epoch; the checkpoint keeps those and, as "best", the ones of the highest validation accuracy; weights of an
-        epoch with a nan or infinite loss, which is told once, never are the best.
+        epoch; the checkpoint keeps those and, as "best", the ones of the highest validation accuracy. If a loss becomes
+        nan or infinite, a message says so once, and the weights of such an epoch are never the best.
 
     Raises:
         ValueError: sizes out of range; an optimizer that holds nothing to train or needs a closure, such as LBFGS;
@@ -127,7 +127,7 @@ def fit(
     scheduler = optimizers.scheduler_of(schedule, optimizer, num_epochs * num_steps)
 
     # resume
-    run = Run(model, optimizer, scheduler, config, notes or {}, checkpoint, log)
+    run = ResumableRun(model, optimizer, scheduler, config, notes or {}, checkpoint, log)
     run.resume(loss_function, schedule, retrain)
     if checkpoint is not None:
         _remark_unknown(train=train, val=val)
@@ -148,8 +148,8 @@ def fit(
         for epoch in range(run.num_finished, num_epochs):
             start = time.perf_counter()
             torch.manual_seed(1_000_003 * seed + epoch)
-            shuffled = batches(train, batch_size, device, shuffle=True)
-            trained = _train_epoch(network, shuffled, optimizer, scheduler, loss_function, autocast, bar)
+            loader = batches(train, batch_size, device, shuffle=True)
+            trained = _train_epoch(network, loader, optimizer, scheduler, loss_function, autocast, bar)
             numbers = {"epoch": epoch, "lr": trained.lr, "train/loss": trained.loss, "train/accuracy": trained.accuracy}
             if val is not None:
                 numbers["val/loss"], numbers["val/accuracy"] = evaluate(
@@ -164,7 +164,7 @@ def fit(
 
 
 def _place(model: nn.Module, device: torch.device, autocast: bool) -> None:
-    """The model onto the device, in the memory format that pays there; said once."""
+    """The model onto the device, in the memory format that pays there; a message says so once."""
     layout = memory_format(device, autocast)
     precision = "bf16 autocast" if autocast else "fp32"
     if layout == torch.channels_last:
@@ -196,18 +196,19 @@ class Trained(NamedTuple):
     not_finite: str | None  # where the loss became nan or infinite, if it did
 
 
-def _train_epoch(model, batches, optimizer, scheduler, loss_function, autocast, bar) -> Trained:
+def _train_epoch(model, loader, optimizer, scheduler, loss_function, autocast, bar) -> Trained:
     """One step for each batch."""
     model.train()
     mean = RunningMean(loss_function)
     lrs = []
     start = time.perf_counter()
-    for images, targets in batches:
+    for images, targets in loader:
+        # weight: with several processes, how much this one's share of the batch counts; otherwise 1
         images, targets, weight = distributed.share(images, targets)
         with fastest(images.device, autocast):
             logits = model(images)
         loss = loss_function(logits.float(), targets)
-        counted = len(targets) if weight else 0
+        counted = len(targets) if weight else 0  # 0: the share is empty, and holds an example of another process
         mean.add(loss, logits[:counted], targets[:counted])
         optimizer.zero_grad()
         (weight * loss).backward()

@@ -13,7 +13,7 @@ from lab1.training import checkpoints, code, distributed
 from lab1.training.checkpoints import CheckpointError
 
 
-class Run:
+class ResumableRun:
     """A training as of its last finished epoch.
 
     Args:
