@@ -153,7 +153,7 @@ def _expect_block(student: Student, draw, in_channels: int, out_channels: int, s
         projections = matrices(student, out_channels, in_channels)
     if skip and changes != bool(projections):
         mistake = "The shortcut is no 1x1 projection." if changes else "There is a projection where none is needed."
-        if changes and agree(out, right(Block(x, *threes, stride), 0.0), 1e-3):
+        if changes and agree(out, right(Block(x, threes[0], threes[1], stride), 0.0), 1e-3):
             mistake = "There is no shortcut where the shape changes."
         raise Wrong(f"{case}: 1x1 convolutions: {len(projections)}.", mistake, SIZES)
     block, projected = Block(x, threes[0], threes[1], stride), [conv(x, kernel, stride) for kernel in projections]
