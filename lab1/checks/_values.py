@@ -186,10 +186,10 @@ def expect_lasting(student: Student, inputs: list, what: str, hint: str = "") ->
     Raises:
         Wrong: they do not.
     """
-    student.call(*inputs)  # lazy layers get their shapes
-    before = student.parameters()
     student.mode(True)
-    repeats = _repeats(student, inputs)
+    first = student.call(*inputs)  # lazy layers get their shapes
+    before = student.parameters()
+    repeats = agree(student.call(*inputs), first)
     after = student.parameters()
     if [p["name"] for p in before] != [p["name"] for p in after] or not all(
         _equal(p["value"], q["value"]) for p, q in zip(before, after, strict=True)
@@ -198,9 +198,8 @@ def expect_lasting(student: Student, inputs: list, what: str, hint: str = "") ->
         raise Wrong(text, MADE_IN_FORWARD, hint)
     if not repeats:
         student.mode(False)
-        mistake = (
-            "A Dropout, which the task does not ask for." if _repeats(student, inputs) else unseen(student, inputs)
-        )
+        is_dropout = _repeats(student, inputs)
+        mistake = "A Dropout, which the task does not ask for." if is_dropout else unseen(student, inputs)
         raise Wrong(f"{what}: in training mode two calls with the same input give different outputs.", mistake, hint)
 
 
