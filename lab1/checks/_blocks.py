@@ -29,12 +29,13 @@ CAUSES = (
 
 
 def prepare(student: Student, images: Tensor, draw: Draw) -> None:
-    """Training mode, random weights, no biases, and BatchNorm's scale 1 (some start the last one at 0)."""
+    """A model whose calls repeat, with the weights of `set_weights`."""
     expect_lasting(student, [images], "The model", VALUES)
     set_weights(student, draw)
 
 
 def set_weights(student: Student, draw: Draw) -> None:
+    """Training mode, random weights, no biases, and BatchNorm's scale 1 (some start the last one at 0)."""
     values = {}
     for p in student.parameters():
         layer, shape = p["layer"], p["value"].shape
