@@ -400,3 +400,25 @@ def test_threads_that_draw_random_numbers_do_not_stop_a_check():
         over.set()
         for thread in threads:
             thread.join()
+
+
+EXPORTS_AND_CHECKS = """
+import torch
+from torch import nn
+
+from lab1 import checks
+from solutions import cifar_resnet, mean_iou
+
+torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),))
+torch.ones(1, requires_grad=True).sum().backward()
+print(checks.mean_iou(mean_iou.loop).passed, checks.cifar_resnet(cifar_resnet.build).passed)
+"""
+
+
+@pytest.mark.slow
+def test_checks_work_after_torch_export():
+    """It gives autograd threads of its own, after which autograd works in no copy of the process."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    script = [sys.executable, "-c", EXPORTS_AND_CHECKS]
+    done = subprocess.run(script, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split()[-2:] == ["True", "True"]

@@ -3,9 +3,9 @@
 That is a forked copy of this process. A changed seed or default dtype, exit(), a loop that swallows every exception,
 gigabytes of memory: all of it ends with the copy, which answers through a pipe as long as it lives.
 
-Where that cannot be, it is a thread: on Windows, which cannot fork, and where there is a GPU, because autograd refuses
-to work in the copy of a process that has used it with a GPU at hand. Then settings and random states are put back by
-hand, and a thread that cannot be interrupted (a long sleep) is left to itself.
+Where that cannot be, it is a thread: on Windows, which cannot fork, and where autograd refuses to work in a copy,
+because it has started threads of its own: with a GPU at hand, or after torch.export. Then settings and random states
+are put back by hand, and a thread that cannot be interrupted (a long sleep) is left to itself.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from lab1.checks.channel import Pipe, Queues, pipes
 from lab1.checks.observer import Interrupted, serve
 
 WAITS = [0.2, 0.4, 0.8, *[1.6] * 8]  # seconds for a copy to begin, one try after the other
+WORKS, NO_AUTOGRAD = b"y", b"n"  # what a copy says of itself
 MAX_MEMORY = 2**30  # bytes that the copy may take in addition
 
 
@@ -39,13 +40,17 @@ def isolated(answer: Any, seconds: float) -> AbstractContextManager[Pipe | Queue
 
 
 @contextlib.contextmanager
-def in_copy(answer: Any, seconds: float) -> Iterator[Pipe]:
-    """`isolated`, in a forked copy of this process."""
+def in_copy(answer: Any, seconds: float) -> Iterator[Pipe | Queues]:
+    """`isolated`, in a forked copy of this process; in a thread where autograd does not work in a copy."""
     with pipes(seconds) as (channel, theirs):
         child = _copy(answer, theirs)
+        for descriptor in theirs:
+            os.close(descriptor)
+        if child is None:
+            with in_thread(answer, seconds) as other:
+                yield other
+            return
         try:
-            for descriptor in theirs:
-                os.close(descriptor)
             yield channel
         finally:
             for kill in (os.killpg, os.kill):  # the group: the student's code may have started processes of its own
@@ -55,8 +60,8 @@ def in_copy(answer: Any, seconds: float) -> Iterator[Pipe]:
                 os.waitpid(child, 0)
 
 
-def _copy(answer: Any, descriptors: tuple[int, int]) -> int:
-    """The process number of a copy that works.
+def _copy(answer: Any, descriptors: tuple[int, int]) -> int | None:
+    """The process number of a copy that works; None if autograd works in no copy.
 
     One that was made while another thread drew random numbers finds PyTorch's generator locked for ever, and is made
     again.
@@ -70,12 +75,15 @@ def _copy(answer: Any, descriptors: tuple[int, int]) -> int:
         if child == 0:
             _be_the_copy(answer, descriptors, theirs)
         os.close(theirs)
-        works, _, _ = select.select([ready], [], [], wait)
+        answered, _, _ = select.select([ready], [], [], wait)
+        says = os.read(ready, 1) if answered else b""
         os.close(ready)
-        if works:
-            break
+        if says == WORKS:
+            return child
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        if says == NO_AUTOGRAD:
+            return None
     return child
 
 
@@ -83,6 +91,7 @@ def _be_the_copy(answer: Any, descriptors: tuple[int, int], ready: int) -> None:
     try:
         os.setpgid(0, 0)
         torch.get_rng_state()
+        os.write(ready, WORKS if _autograd_works() else NO_AUTOGRAD)
         os.close(ready)
         torch.set_num_threads(1)  # the other threads were not copied, and whoever waits for them waits for ever
         gc.freeze()  # what the original owns (sockets, say) is not this process's to clean up
@@ -94,6 +103,15 @@ def _be_the_copy(answer: Any, descriptors: tuple[int, int], ready: int) -> None:
         serve(answer, Pipe(*descriptors))
     finally:
         os._exit(0)  # no clean-up: files and sockets are the original's
+
+
+def _autograd_works() -> bool:
+    try:
+        with torch.enable_grad():
+            torch.ones(1, device="cpu", requires_grad=True).sum().backward()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _limit_memory() -> None:
