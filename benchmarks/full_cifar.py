@@ -13,7 +13,8 @@ training of three epochs with a seed of its own; ResNet18 has the 0.1 of Exercis
 records/NAME.json has the history and the errors of the trained network in eval mode, in float32, on training images
 without augmentation, on validation and on test images. records/NAME.npz has what the network predicts for each test
 image, and the norms of gradients and weights at the first 200 steps and at every tenth. A training that was
-interrupted goes on from model_states/, and one that has a record is not made again.
+interrupted goes on from model_states/, and one that has a record is not made again. The four networks of seed 0 are
+kept in half precision for lab1.models.pretrained.
 """
 
 import json
@@ -31,6 +32,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from lab1 import ResNet, ResNet18, data, training
 from lab1.basics.device import hardware
 from lab1.experiment import train
+from lab1.models import pretrained
 from lab1.models.resnet import BasicBlock
 
 RECORDS = Path(__file__).parents[1] / "records"
@@ -104,7 +106,9 @@ def make(name: str, build: Callable[[], nn.Module], *, lr: Callable[[], float], 
         kept = np.union1d(np.arange(min(200, len(norms))), np.arange(0, len(norms), 10))
         arrays |= {"steps": kept, "grad_norm": norms[kept], "weight_norm": history["weight_norm"].numpy()[kept]}
         np.savez_compressed(RECORDS / f"{name}.npz", **arrays)
-    (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    if name.removesuffix("-seed0") in pretrained.NAMES:
+        pretrained.save(model, name.removesuffix("-seed0"))
+    (RECORDS / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def measure(model: nn.Module, cifar: data.Dataset) -> tuple[dict, dict]:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from lab1.plots import residual
+from lab1.plots.full_cifar import growth, growth_while_training
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +46,18 @@ def test_landscapes_share_a_scale():
     figure = residual.loss_landscape(surfaces, 1.0, "made up")
     limits = [axis.collections[0].get_clim() for axis in figure.axes[:2]]
     assert limits[0] == limits[1] == pytest.approx((0.5, 8.0))
+
+
+def test_growth_compares_the_first_with_the_last_convolution():
+    steps = np.arange(100)
+    names = ("stem.0", "layer1.0.conv1", "layer1.0.projection.0", "layer1.0.conv2", "fc")
+    layers = [f"{name}.weight" for name in names]
+    grad_norm = np.full((100, 5), [9.0, 8.0, 7.0, 2.0, 1.0])
+    weight_norm = np.full((100, 5), [1.0, 3.0, 1.0, 4.0, 1.0])
+    history = {"layers": layers, "epoch": [0, 1], "train/loss": [2.0, 1.0]}
+    record = {"history": history, "steps": steps, "grad_norm": grad_norm, "weight_norm": weight_norm}
+    found_steps, factor = growth(record)
+    assert (found_steps == steps).all() and np.allclose(factor, 8 * 3 / (2 * 4))
+    left, right, *_ = growth_while_training({"plain": record}, "some data").axes
+    assert np.allclose(left.lines[0].get_ydata(), 3) and left.lines[0].get_xdata()[0] == 1
+    assert list(right.lines[0].get_ydata()) == [2.0, 1.0]

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from lab1.analysis.statistics import mcnemar
 from lab1.experiment import tables
 
 WITH, WITHOUT = tables.WITH, tables.WITHOUT
@@ -126,3 +128,29 @@ def test_tables_of_heatmaps_have_a_row_for_each_map():
     table = rows(tables.pointing({name: [(0.5, 0.1)] * 4 for name in ("centre", "chance", *tables.LAYERS)}))
     assert [row[0] for row in table[1:]] == [*tables.LAYERS, "centre", "chance"]
     assert table[1][1:] == ["0.500 ± 0.100"] * 4
+
+
+def test_learning_rates_mark_the_best_of_each_row():
+    rates = {"plain, 20 layers": {0.1: 0.5, 0.03: 0.25}, "plain, 56 layers": {0.1: 0.125, 0.03: 0.75}}
+    header, *found = rows(tables.learning_rates(rates))
+    assert header == ["validation accuracy", "learning rate 0.03", "learning rate 0.1"]
+    assert found == [["plain, 20 layers", "25.0%", "**50.0%**"], ["plain, 56 layers", "**75.0%**", "12.5%"]]
+
+
+def test_full_cifar_gives_an_interval_only_over_seeds():
+    def record(error):
+        part = {"loss": 10 * error, "error": error}
+        return {"errors": {"train": part, "val": part, "test": part}}
+
+    one, two = {"plain": [record(0.1)]}, {"plain": [record(0.1), record(0.2), record(0.3)]}
+    assert rows(tables.full_cifar(one))[1] == ["plain", "1.000", "10.0%", "10.0%", "10.0%"]
+    half = 4.302652729911275 * 0.1 / 3**0.5  # Student's t with two degrees of freedom
+    assert rows(tables.full_cifar(two))[1] == ["plain", f"2.000 ± {10 * half:.3f}", *[f"20.0% ± {half:.1%}"] * 3]
+
+
+def test_pairs_per_seed():
+    pairs = {"a / b": [mcnemar(np.array([1, 1, 0], bool), np.array([0, 1, 0], bool))]}
+    assert rows(tables.pairs_per_seed(pairs)) == [
+        ["right in only the first / only the second", "seed 0"],
+        ["a / b", "1 / 0, p = 1.000"],
+    ]

@@ -3,6 +3,7 @@
 Every function takes the numbers as images/results.json holds them and returns a Markdown table.
 """
 
+from lab1.analysis.statistics import McNemar, mean_interval
 from lab1.experiment.results import mean_and_spread, table
 
 WITH, WITHOUT = "with skip connections", "without skip connections"
@@ -26,6 +27,58 @@ def depths(study: dict, unit: str = "layers") -> str:
             values = [mean_and_spread(of_depth[depth], forms[quantity]) for depth in columns]
             rows.append([f"{quantity}, {kind}", *values])
     return table([f"after epoch {study['num_epochs'] - 1}", *(f"{depth} {unit}" for depth in columns)], rows)
+
+
+def learning_rates(trials: dict[str, dict[float, float]]) -> str:
+    """Exercise 1.2: which learning rate suits which network; the best one of each row is bold.
+
+    `trials`: network, such as "plain, 20 layers" -> learning rate -> accuracy (0..1) on validation images.
+    """
+    rates = sorted({lr for of in trials.values() for lr in of})
+    rows = []
+    for network, of in trials.items():
+        best = max(of, key=of.get)
+        rows.append([network, *(f"**{of[lr]:.1%}**" if lr == best else f"{of[lr]:.1%}" for lr in rates)])
+    return table(["validation accuracy", *(f"learning rate {lr}" for lr in rates)], rows)
+
+
+def full_cifar(records: dict[str, list[dict]]) -> str:
+    """Exercise 1.2 on all of CIFAR-10: losses and errors of trained networks, in eval mode.
+
+    `records`: network, such as "plain, 20 layers" -> the records of its trainings, one a seed. Of several seeds the
+    table gives the mean and half of its 95% interval (Student's t).
+    """
+    columns = {
+        "training loss": ("train", "loss", ".3f"),
+        "training error": ("train", "error", ".1%"),
+        "validation error": ("val", "error", ".1%"),
+        "test error": ("test", "error", ".1%"),
+    }
+    rows = []
+    for network, seeds in records.items():
+        row = [network]
+        for part, quantity, form in columns.values():
+            mean = mean_interval([record["errors"][part][quantity] for record in seeds])
+            half = f" ± {mean.high - mean.value:{form}}" if len(seeds) > 1 else ""
+            row.append(f"{mean.value:{form}}{half}")
+        rows.append(row)
+    return table(["network", *columns], rows)
+
+
+def pairs_per_seed(pairs: dict[str, list[McNemar]]) -> str:
+    """Exercise 1.2: for each seed, how many test images only one network of a pair gets right (exact McNemar test).
+
+    `pairs`: such as "residual, 56 layers / residual, 20 layers" -> one result a seed.
+    """
+    num_seeds = max(len(seeds) for seeds in pairs.values())
+    rows = []
+    for pair, seeds in pairs.items():
+        rows.append([pair, *(f"{m.only_first} / {m.only_second}, {p_value(m.p)}" for m in seeds)])
+    return table(["right in only the first / only the second", *(f"seed {seed}" for seed in range(num_seeds))], rows)
+
+
+def p_value(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def growth(measured: dict) -> str:
