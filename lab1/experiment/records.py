@@ -11,6 +11,7 @@ import numpy as np
 from lab1.analysis.statistics import McNemar, mcnemar
 
 FOLDER = Path(__file__).parents[2] / "records"
+DATA = "CIFAR-10, JPEG-compressed copy: 45,000 training, 5,000 validation, 10,000 test images"
 SEEDS = (0,)  # of the depth study, as far as it has been made
 
 
@@ -70,6 +71,15 @@ def trials() -> dict[str, dict[float, float]]:
         record = read(path.stem)
         found.setdefault(f"{kind}, {depth} layers", {})[record["lr"]] = record["history"]["val/accuracy"][-1]
     return found
+
+
+def conditions(study: dict[str, list[dict]]) -> str:
+    """Data, hardware and hours of the depth study, in one line."""
+    trained = [record for seeds in study.values() for record in seeds]
+    hours = sum(minutes(record) for record in trained) / 60
+    first = trained[0]
+    machine = f"{first['hardware']}, {first['threads']} thread each"
+    return f"Data: {DATA}. {len(trained)} trainings in {hours:.1f} hours. Hardware: {machine}."
 
 
 def minutes(record: dict) -> float:
