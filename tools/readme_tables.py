@@ -18,7 +18,7 @@ from benchmarks import segmentation  # noqa: E402
 from benchmarks.__main__ import markdown  # noqa: E402
 from benchmarks.time_to_accuracy import share_of_time  # noqa: E402
 from lab1.basics.files import atomic  # noqa: E402
-from lab1.experiment import tables  # noqa: E402
+from lab1.experiment import records, tables  # noqa: E402
 from lab1.experiment.results import table  # noqa: E402
 
 FILES = ("README.md", "docs/results.md", "docs/speed.md")
@@ -55,6 +55,12 @@ def exercise_1(results: dict, study: str, unit: str) -> str:
     if study == "mlp":
         above = f"The baseline has a test accuracy of {r['mlp']['test accuracy']:.2%}. {above}"
     return f"{above}\n\n{tables.depths(of, unit)}"
+
+
+def full_cifar() -> str:
+    study = records.depth_study()
+    seeds = "3 seeds: mean ± half of its 95% interval" if len(records.SEEDS) == 3 else f"{len(records.SEEDS)} seed"
+    return f"{records.conditions(study)} {seeds}.\n\n{tables.full_cifar(study)}"
 
 
 def exercise_2_1(results: dict) -> str:
@@ -155,6 +161,9 @@ def main() -> int:
     parts = {
         "exercise-1-mlp": exercise_1(results, "mlp", "hidden layers"),
         "exercise-1-cnn": exercise_1(results, "cnn", "layers"),
+        "exercise-1-cifar": full_cifar(),
+        "learning-rates": tables.learning_rates(records.trials()),
+        "exercise-1-pairs": tables.pairs_per_seed(records.pairs()),
         "exercise-2.1": exercise_2_1(results),
         "growth": tables.growth(results["exercise-2.1"]["growth"]),
         "exercise-2.2": exercise_2_2(results),
