@@ -6,7 +6,7 @@ from torch import nn
 from lab1.analysis.components import label_components
 from lab1.analysis.segmentation import BACKGROUND, digit_canvas
 
-MEAN, STD = torch.tensor([0.1307]), torch.tensor([0.3081])
+MEAN, STD = 0.1307, 0.3081
 
 
 class WideOrTall(nn.Module):

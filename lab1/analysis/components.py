@@ -9,7 +9,7 @@ from lab1.data.canvases import BACKGROUND
 SIZE, INSIDE = 28, 20  # MNIST: a digit's longer side has 20 pixels, in the middle of 28
 
 
-def label_components(model: nn.Module, images: Tensor, mean: Tensor, std: Tensor, threshold: float = 0.5) -> Tensor:
+def label_components(model: nn.Module, images: Tensor, mean: float, std: float, threshold: float = 0.5) -> Tensor:
     """Label maps of canvases from a classifier of single digits; every connected component gets one label.
 
     The pixels brighter than the threshold are the foreground, so the background is always right. Pixels are connected
@@ -19,7 +19,7 @@ def label_components(model: nn.Module, images: Tensor, mean: Tensor, std: Tensor
     Args:
         model: (M, 1, 28, 28) normalised digits to logits (M, 10). It is called in eval mode, and left as it was.
         images: (N, 1, H, W) uint8.
-        mean, std: (1,), those that the classifier's digits were normalised with, on the scale 0..1.
+        mean, std: what the classifier's digits were normalised with, on the scale 0..1.
 
     Returns:
         (N, H, W) int64; `lab1.analysis.detection.find_digits` makes boxes of it.
@@ -37,7 +37,7 @@ def label_components(model: nn.Module, images: Tensor, mean: Tensor, std: Tensor
             places.append((i, torch.from_numpy(own)))
     if not digits:
         return maps
-    labels = _classify(model, (torch.stack(digits)[:, None] - mean.view(-1, 1, 1)) / std.view(-1, 1, 1))
+    labels = _classify(model, (torch.stack(digits)[:, None] - mean) / std)
     for (i, own), label in zip(places, labels.tolist(), strict=True):
         maps[i][own] = label
     return maps

@@ -152,7 +152,8 @@ def detections(canvases: list[tuple[torch.Tensor, torch.Tensor, Boxes, Boxes]], 
         for box, label, is_right in zip(found.boxes.tolist(), found.labels.tolist(), right, strict=True):
             colour = BLUE if is_right else VERMILION
             _box(top, box, color=colour, lw=2)
-            style = {"fontsize": 8, "color": "white", "ha": "left", "va": "bottom", "clip_on": True}
+            va = "bottom" if box[1] > 0.1 * len(image) else "top"  # within the image
+            style = {"fontsize": 8, "color": "white", "ha": "left", "va": va, "clip_on": True}
             top.text(box[0] - 0.5, box[1] - 0.5, str(label), bbox={"color": colour, "pad": 1}, **style)
         counts = f"{len(true.labels)} digits, {sum(right)} right, {len(right) - sum(right)} wrong"
         top.set_title(f"{_times(image.shape)}: {counts}", fontsize=11)
@@ -161,10 +162,10 @@ def detections(canvases: list[tuple[torch.Tensor, torch.Tensor, Boxes, Boxes]], 
     handles = [
         plt.Rectangle((0, 0), 1, 1, fill=False, ec=BLUE, lw=2, label="found, right"),
         plt.Rectangle((0, 0), 1, 1, fill=False, ec=VERMILION, lw=2, label="found, wrong"),
-        plt.Rectangle((0, 0), 1, 1, fc="black", ec="white", ls="--", label="true digit"),
+        plt.Rectangle((0, 0), 1, 1, fill=False, ec=GREY, ls="--", label="true digit (white)"),
         *(plt.Rectangle((0, 0), 1, 1, fc=LABEL_COLOURS(label), label=str(label)) for label in range(10)),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=13, fontsize=9, handlelength=1, columnspacing=1)
+    figure.legend(handles=handles, loc="outside upper center", ncols=13, fontsize=9, handlelength=1, columnspacing=1)
     return sign(figure, source)
 
 
