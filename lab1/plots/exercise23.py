@@ -89,8 +89,7 @@ def gradcam_method(image, maps, gradient, heat, layer: str, class_name: str, sou
         figure.text(0.295, y, rf"$A_{{{k}}}$", fontsize=11, va="center")
         text = rf"$\alpha_{{{k}}} = {1000 * alpha[k]:+.2f} \cdot 10^{{-3}}$"
         figure.text(0.44, y, text, fontsize=11, va="center", color=sign_colour)
-    size = f"{maps.shape[1]} x {maps.shape[2]}"
-    _write(figure, 0.335, 0.015, f"4 of {len(alpha)} maps of {size}: most for the class, most against it", GREY)
+    _write(figure, 0.3, 0.02, f"{len(shown)} of {len(alpha)} maps: for the class and against it", GREY)
 
     score = 0.66, 0.92  # the forward path ends there, the backward path begins there
     _write(figure, *score, f"score $y^c$\n(logit of {class_name})", "black", boxstyle="round", facecolor="#F2F2F2")
