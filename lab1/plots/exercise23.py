@@ -173,7 +173,7 @@ def randomisation(
             have in common that are about different things. Its mean is the dashed line.
         replaced: names of the layers, in the order in which they were replaced.
     """
-    figure, axis = plt.subplots(figsize=(8, 4.6))
+    figure, axis = plt.subplots(figsize=(11, 4.6))
     for layer, shift in zip(correlations, _beside(len(correlations), 0.3), strict=True):
         values, colour = correlations[layer], MAP_COLOURS[layer]
         values = np.concatenate([np.ones_like(values[:1]), values])  # nothing is replaced yet
@@ -184,5 +184,5 @@ def randomisation(
     axis.axhline(0, color=GREY, lw=1)
     axis.set_xticks(range(len(replaced) + 1), ["trained", *(f"... {name}" for name in replaced)])
     axis.set(xlabel="replaced by untrained layers, one after another", ylabel="rank correlation with the trained maps")
-    axis.legend(ncols=2, fontsize=9)
+    axis.legend(ncols=3, fontsize=9)
     return sign(figure, f"{source}; point: mean, bar: middle half of the maps")
