@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lab1.analysis.detection import detection_scores, find_digits
+from lab1.analysis.detection import correct, detection_scores, find_digits
 from lab1.analysis.segmentation import Boxes, digit_canvas
 
 
@@ -35,6 +35,7 @@ def test_scores_by_hand():
         (0, 0, 4, 10, 3, 1),  # IoU 0.4
     )
     assert detection_scores(found, truth) == pytest.approx({"precision": 1 / 5, "recall": 1 / 3, "F1": 2 / 8})
+    assert correct(found, truth).tolist() == [True, False, False, False, False]
     scores = detection_scores(found, truth, min_iou=0.4)
     assert scores == pytest.approx({"precision": 2 / 5, "recall": 2 / 3, "F1": 4 / 8})
 

@@ -2,6 +2,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -52,8 +53,10 @@ def test_figures_of_depth_studies(tiny):
     losses = {kind: {2: [0.5, 0.7], 64: [0.1 + i, 0.3 + i]} for i, kind in enumerate(kinds)}
     figure = plots.against_depth({"training loss": losses, "validation error": losses}, "MNIST")
     left, right = figure.axes
-    np.testing.assert_allclose(left.lines[1].get_xydata(), [[2, 0.6], [64, 1.2]])  # means of the seeds
-    assert left.collections[1].get_datalim(left.transData).y1 == pytest.approx(1.3)  # and their range
+    line, *seeds = left.lines[3:6]  # of the second kind: the median, and a point for each training
+    np.testing.assert_allclose(line.get_xydata(), [[2, 0.6], [64, 1.2]])
+    np.testing.assert_allclose([points.get_ydata() for points in seeds], [[0.5, 1.1], [0.7, 1.3]])
+    assert line.get_marker() == "None" and {points.get_linestyle() for points in seeds} == {"None"}
     assert [left.get_title(), right.get_title()] == ["training loss", "validation error"]
     assert right.yaxis.get_major_formatter()(0.5).startswith("50")  # errors are percentages, losses are not
     pictures = plots.pictures(tiny().images[:8], [f"image {i}" for i in range(8)], "MNIST")
@@ -89,15 +92,15 @@ def explained():
 
 def test_figures_of_heatmaps_name_their_data(explained):
     images, heat, masks = explained
-    maps, alpha = np.random.rand(6, 4, 4), np.linspace(-1, 1, 6)
+    maps, gradient = np.random.rand(6, 4, 4), np.random.rand(6, 4, 4) - 0.5
     curves = {"layer3": np.random.rand(9, 5), "random": np.random.rand(9, 5)}
     figures = [
         plots.heatmaps(
             images, {"layer3": heat, "layer4": heat}, ["cat"] * 4, "CIFAR-10", right=[True] * 4, masks=masks
         ),
-        plots.gradcam_method(images[0], maps, alpha, heat[0], "layer3", "cat", "CIFAR-10"),
+        plots.gradcam_method(images[0], maps, gradient, heat[0], "layer3", "cat", "CIFAR-10"),
         plots.faithfulness_curves({"deletion": curves, "insertion": curves}, "CIFAR-10"),
-        plots.randomisation({"layer3": np.random.rand(3, 7), "layer4": heat[:3, 0]}, ["fc", "b", "c"], "CIFAR-10"),
+        plots.randomisation({"layer3": heat[:3, 0]}, {"layer3": heat[0, 0]}, ["fc", "b", "c"], "CIFAR-10"),
     ]
     for figure in figures:
         assert any("CIFAR-10" in text.get_text() for text in figure.texts)
@@ -118,14 +121,32 @@ def test_faithfulness_curves_show_mean_and_its_interval():
     values = np.random.default_rng(0).random((50, 5))
     axis = plots.faithfulness_curves({"deletion": {"layer3": values}, "insertion": {"layer3": values}}, "").axes[0]
     np.testing.assert_allclose(axis.lines[0].get_ydata(), values.mean(axis=0))
-    band = axis.collections[0].get_paths()[0].vertices[:, 1]
-    assert band.max() == pytest.approx((values.mean(0) + 1.96 * values.std(0, ddof=1) / 50**0.5).max())
+    half = 1.96 * values.std(0, ddof=1) / 50**0.5
+    bars = [path.vertices[:, 1] for path in axis.collections[0].get_paths()]
+    np.testing.assert_allclose(bars, np.transpose([values.mean(0) - half, values.mean(0) + half]))
+
+
+def test_grad_cam_drawing_shows_maps_for_and_against_the_class(explained):
+    """Their weights with the signs; the rows follow the weight times the mean of the map."""
+    images, heat, _ = explained
+    maps, weights = np.ones((6, 4, 4)), np.array([0.1, -0.3, 0.5, 0, -0.2, 0.4])
+    gradient = np.broadcast_to(weights[:, None, None], (6, 4, 4))
+    figure = plots.gradcam_method(images[0], maps, gradient, heat[0], "layer3", "cat", "")
+    texts = [text.get_text() for text in figure.texts]
+    shown = [text for text in texts if r"\alpha_{" in text]
+    assert [text.split("=")[0].strip() for text in shown] == [rf"$\alpha_{{{k}}}" for k in (2, 5, 4, 1)]
+    assert ["+" in text for text in shown] == [True, True, False, False]
+    assert any("backward" in text for text in texts) and any("forward" in text for text in texts)
+    panels = [axis.images[0].get_array() for axis in figure.axes if axis.images]
+    assert any(np.array_equal(panel, gradient[1]) for panel in panels)
 
 
 def test_randomisation_begins_at_one_and_skips_constant_maps():
     values = np.array([[0.5, np.nan, 0.1], [0.0, 0.2, -0.2]])
-    axis = plots.randomisation({"layer3": values}, ["fc", "layer4"], "").axes[0]
+    others = {"layer3": np.array([0.1, np.nan, 0.3])}
+    axis = plots.randomisation({"layer3": values}, others, ["fc", "layer4"], "").axes[0]
     np.testing.assert_allclose(axis.lines[0].get_ydata(), [1, 0.3, 0], atol=1e-12)
+    np.testing.assert_allclose(axis.lines[1].get_ydata(), [0.2, 0.2])  # the reference
 
 
 def test_architecture_is_read_from_the_network():
@@ -142,6 +163,8 @@ def test_architecture_is_read_from_the_network():
     layers = ["1x1 conv\n64 to 6", "1x1 conv\n32 to 6"]
     assert {"image\n1 x 18 x 24", "label map\n18 x 24", *trunk, *scores, *layers} <= set(texts)
     assert sum("1x1" in text for text in texts) == 2
+    sizes = ["upsample\n3 x 3\nto 5 x 6", "upsample\n5 x 6\nto 9 x 12", "upsample\n9 x 12\nto 18 x 24"]
+    assert [text for text in texts if text.startswith("upsample\n")] == sizes
 
 
 def test_pixel_kinds():
@@ -168,10 +191,23 @@ def test_boxes_lie_around_their_pixels(digits):
         assert [top + height - 0.5, left + width - 0.5] == seen.amax(0).tolist()
 
 
+def test_wrong_labels_are_marked_as_wrong(digits):
+    canvas = digit_canvas(*digits, size=(64, 64), num_digits=(2, 2))
+    labels = canvas.digits.labels.clone()
+    labels[0] = (labels[0] + 1) % 10
+    found = canvas.digits._replace(labels=labels)
+    axis = plots.detections([(canvas.images[0, 0], canvas.targets[0], found, canvas.digits)], "").axes[0]
+    assert axis.get_title() == "64 x 64: 2 digits, 1 right, 1 wrong"
+    drawn = [to_hex(box.get_edgecolor()).upper() for box in axis.patches if box.get_linestyle() != "--"]
+    assert drawn == [plots.VERMILION, plots.BLUE]
+
+
 def test_confusion_is_percent_of_the_true_class():
     figure = plots.confusion([[3, 1], [0, 0]], ["a", "b"], "")
     np.testing.assert_allclose(figure.axes[0].images[0].get_array(), [[75, 25], [0, 0]])
     assert [text.get_text() for text in figure.axes[0].texts] == ["75.0", "25.0"]
+    rare = plots.confusion([[9999, 1], [3, 99997]], ["digit", "background"], "").axes[0].texts
+    assert [text.get_text() for text in rare] == ["100.0", "0.01", "0.003", "100.0"]  # no error is left blank
 
 
 def test_learning_curves_show_mean_and_range_of_the_seeds(histories):
@@ -189,6 +225,17 @@ def test_logarithmic_axes_have_plain_numbers(histories):
     labels = [text.get_text() for text in loss.get_yticklabels(which="both")]
     assert {"0.6", "1", "2"} <= set(labels)
     assert not any("e" in label for label in labels)
+
+
+@pytest.mark.parametrize("limits", [(0.31, 0.47), (0.011, 0.45), (0.003, 2.4), (1e-7, 30)])
+def test_logarithmic_axes_have_enough_ticks(histories, limits):
+    loss = plots.learning_curves(histories, "").axes[0]
+    loss.set_ylim(limits)
+    loss.figure.canvas.draw()
+    ticks = [*loss.yaxis.get_major_ticks(), *loss.yaxis.get_minor_ticks()]
+    low, high = limits
+    labelled = [tick for tick in ticks if tick.label1.get_text() and low <= tick.get_loc() <= high]
+    assert 3 <= len(labelled) <= 12
 
 
 def test_gradient_norms_show_the_median_of_the_epoch_by_depth(histories):

@@ -32,7 +32,19 @@ def find_digits(predicted: Tensor, background: int = BACKGROUND, min_pixels: int
 
 
 def detection_scores(found: Boxes, truth: Boxes, min_iou: float = 0.5) -> dict[str, float]:
-    """Precision, recall and F1 of detections, in 0..1. Taught in Exercise 2.2.
+    """Precision, recall and F1 of detections, in 0..1; `correct` says which count. Taught in Exercise 2.2.
+
+    Raises:
+        ValueError: boxes, labels and images that are not M of each, or a `min_iou` outside 0..1.
+    """
+    right = int(correct(found, truth, min_iou).sum())
+    num_found, num_true = len(found.labels), len(truth.labels)
+    scores = right / max(num_found, 1), right / max(num_true, 1), 2 * right / max(num_found + num_true, 1)
+    return dict(zip(("precision", "recall", "F1"), scores, strict=True))
+
+
+def correct(found: Boxes, truth: Boxes, min_iou: float = 0.5) -> Tensor:
+    """Which detections are correct: (M,) bool.
 
     A detection is correct if it matches a true digit: the same image, the same label, and boxes with an intersection
     over union of at least `min_iou`. Each digit matches at most one detection. The matching with the most pairs counts.
@@ -49,12 +61,11 @@ def detection_scores(found: Boxes, truth: Boxes, min_iou: float = 0.5) -> dict[s
             raise ValueError(f"{name} must hold boxes (M, 4), labels (M,) and images (M,), not {shapes}")
     if not 0 <= min_iou <= 1:
         raise ValueError(f"min_iou={min_iou} must lie in 0..1")
-    right = 0
+    right = torch.zeros(len(found.labels), dtype=torch.bool)
     for image in truth.image.unique():
-        here, there = found.image == image, truth.image == image
+        here, there = (found.image == image).nonzero()[:, 0], truth.image == image
         fits = box_iou(found.boxes[here], truth.boxes[there]) >= min_iou  # (detections, digits)
         fits &= found.labels[here][:, None] == truth.labels[there]
-        right += int(fits.numpy()[linear_sum_assignment(fits, maximize=True)].sum())
-    num_found, num_true = len(found.labels), len(truth.labels)
-    scores = right / max(num_found, 1), right / max(num_true, 1), 2 * right / max(num_found + num_true, 1)
-    return dict(zip(("precision", "recall", "F1"), scores, strict=True))
+        detections, digits = linear_sum_assignment(fits, maximize=True)
+        right[here[detections]] = fits[detections, digits]
+    return right

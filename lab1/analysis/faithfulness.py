@@ -1,5 +1,7 @@
 """How faithful is a heatmap: does it show what the network used, and does it depend on what the network learned?"""
 
+from fractions import Fraction
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,7 +25,7 @@ def deletion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Tens
     Raises:
         ValueError: heat or targets that do not fit the images, targets that are no classes of the model, or no steps.
     """
-    return _curve(model, images, torch.zeros_like(images), heat, targets, num_steps)
+    return _curve(model, images, torch.zeros_like(images), heat, targets, _shares(num_steps))
 
 
 def insertion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Tensor, num_steps: int = 10) -> Tensor:
@@ -31,23 +33,42 @@ def insertion_curve(model: nn.Module, images: Tensor, heat: Tensor, targets: Ten
 
     The faster it rises, the more faithful the map: a large area under the curve. Otherwise as `deletion_curve`.
     """
-    return _curve(model, blurred(images), images, heat, targets, num_steps)
+    return _curve(model, blurred(images), images, heat, targets, _shares(num_steps))
 
 
-def _curve(model, before: Tensor, after: Tensor, heat: Tensor, targets: Tensor, num_steps: int) -> Tensor:
+def fall_when_blurred(
+    model: nn.Module, images: Tensor, heat: Tensor, targets: Tensor, share: Fraction = Fraction(1, 6)
+) -> Tensor:
+    """By how much the class's probability falls when this share of the pixels is blurred, those with the most heat.
+
+    (N,) in -1..1. An intervention: if the network needs what is there, the probability falls more than for an equally
+    large region elsewhere. Otherwise as `deletion_curve`. Taught in Exercise 2.3.
+    """
+    before, after = _curve(model, images, blurred(images), heat, targets, [Fraction(0), share]).T
+    return before - after
+
+
+def _shares(num_steps: int) -> list[Fraction]:
+    """0, 1 / num_steps, ..., 1: as fractions, so that no pixel is lost to rounding."""
+    if num_steps < 1:
+        raise ValueError(f"a curve needs num_steps above 0, not {num_steps}")
+    return [Fraction(step, num_steps) for step in range(num_steps + 1)]
+
+
+def _curve(model, before: Tensor, after: Tensor, heat: Tensor, targets: Tensor, shares: list[Fraction]) -> Tensor:
     _check_same_size("heat", heat, (len(before), *before.shape[2:]))
-    if targets.shape != (len(before),) or targets.is_floating_point() or num_steps < 1:
+    if targets.shape != (len(before),) or targets.is_floating_point():
         found = f"{targets.dtype} {tuple(targets.shape)}"
-        raise ValueError(f"{len(before)} images need as many classes as targets, not {found}, and num_steps above 0")
+        raise ValueError(f"{len(before)} images need as many classes as targets, not {found}")
     heat, num_pixels = heat.to(before.device), heat[0].numel()
     ties = torch.randperm(num_pixels, generator=torch.Generator().manual_seed(0)).to(heat.device)
     order = ties[heat.flatten(1)[:, ties].argsort(dim=1, descending=True, stable=True)]
     rank = order.argsort(dim=1).view_as(heat)[:, None]  # (N, 1, H, W): 0 for the hottest pixel
-    shares = [torch.where(rank < step * num_pixels / num_steps, after, before) for step in range(num_steps + 1)]
-    logits, targets = _logits(model, torch.cat(shares)), targets.cpu().repeat(num_steps + 1)
+    mixed = [torch.where(rank < float(share * num_pixels), after, before) for share in shares]
+    logits, targets = _logits(model, torch.cat(mixed)), targets.cpu().repeat(len(shares))
     if not 0 <= targets.min() <= targets.max() < logits.shape[1]:
         raise ValueError(f"targets must lie in 0..{logits.shape[1] - 1}: the model has {logits.shape[1]} classes")
-    return logits.softmax(1).gather(1, targets[:, None].long()).view(num_steps + 1, -1).T
+    return logits.softmax(1).gather(1, targets[:, None].long()).view(len(shares), -1).T
 
 
 @torch.no_grad()

@@ -129,8 +129,24 @@ class GradCAM:
                 )
             if self._channels_last:
                 a, gradient = a.movedim(-1, -3), gradient.movedim(-1, -3)
-            heat.append(_weighted_sum(a, gradient, size))
+            heat.append(self._weighted_sum(a, gradient, size))
         return heat if self._several else heat[0]
+
+    def _weighted_sum(self, maps: Tensor, gradients: Tensor, size: tuple[int, int]) -> Tensor:
+        """Feature maps (N, C, h, w) and gradients of scores (..., N, C, h, w) -> heatmaps (N, ..., H, W) in 0..1."""
+        with torch.no_grad():
+            if gradients.ndim == 5:  # of every class
+                return torch.stack([self._weighted_sum(maps, gradient, size) for gradient in gradients], dim=1)
+            # step 3: weighted sum, ReLU: (N, h, w); then as large as the image, and divided by the maximum
+            heat = F.relu((self._weights(gradients.float()) * maps.float()).sum(dim=1))
+            heat = F.interpolate(heat[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+            maximum = heat.amax(dim=(1, 2), keepdim=True)
+            return heat / torch.where(maximum > 0, maximum, 1)
+
+    @staticmethod
+    def _weights(gradients: Tensor) -> Tensor:
+        """Step 2: alpha, from the gradients (N, C, h, w): (N, C, 1, 1)."""
+        return gradients.mean(dim=(2, 3), keepdim=True)
 
     def _refuse_cut_off(self, layers: list[nn.Module]) -> None:
         names = ", ".join(self._names[layer] for layer in layers)
@@ -192,20 +208,6 @@ def _looks_channels_last(shape: torch.Size, size: tuple[int, int]) -> bool:
         return abs(height / size[0] - width / size[1]) <= 1 / size[0] + 1 / size[1]
 
     return fits(first, second) and not fits(second, third)
-
-
-def _weighted_sum(maps: Tensor, gradients: Tensor, size: tuple[int, int]) -> Tensor:
-    """Feature maps (N, C, h, w) and the gradients of scores (..., N, C, h, w) -> heatmaps (N, ..., H, W) in 0..1."""
-    with torch.no_grad():
-        if gradients.ndim == 5:  # of every class
-            return torch.stack([_weighted_sum(maps, gradient, size) for gradient in gradients], dim=1)
-        # step 2: weights (N, C, 1, 1)
-        alpha = gradients.float().mean(dim=(2, 3), keepdim=True)
-        # step 3: weighted sum, ReLU: (N, h, w); then as large as the image, and divided by the maximum
-        heat = F.relu((alpha * maps.float()).sum(dim=1))
-        heat = F.interpolate(heat[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-        maximum = heat.amax(dim=(1, 2), keepdim=True)
-        return heat / torch.where(maximum > 0, maximum, 1)
 
 
 def _find(names: dict[str, nn.Module], layer: nn.Module | str) -> nn.Module:

@@ -32,20 +32,25 @@ def learning_curves(histories: Histories, source: str, labels=("cross-entropy", 
     log_scale(axes[0])
     axes[1].yaxis.set_major_formatter(ticker.PercentFormatter(1))
     legend_above(figure, axes[0], ncols=2)
-    return sign(figure, source)
+    has_bands = any(len(seeds) > 1 for seeds in histories.values())
+    return sign(figure, f"{source}; line: mean, band: all seeds" if has_bands else source)
 
 
 @styled
 def confusion(counts: list[list[int]], names: list[str], source: str, of: str = "pixels") -> Figure:
-    """Of the pixels (or digits, ...) of each true class (row), the percentage predicted as each class (column)."""
+    """Of the pixels (or digits, ...) of each true class (row), the percentage predicted as each class (column).
+
+    Every share above 0 has a number: one below 0.05% is written with one significant digit.
+    """
     counts = np.array(counts)
     percent = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     figure, axis = plt.subplots(figsize=(8, 6.6))
     image = axis.imshow(percent, cmap="cividis", norm=colors.SymLogNorm(linthresh=0.1, vmin=0, vmax=100))
     for (row, column), value in np.ndenumerate(percent):
-        if value >= 0.05:
+        if value > 0:
+            text = f"{value:.1f}" if value >= 0.05 else f"{value:.1g}"
             colour = "black" if value > 5 else "white"
-            axis.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color=colour)
+            axis.text(column, row, text, ha="center", va="center", fontsize=8 if len(text) < 5 else 7, color=colour)
     axis.set_xticks(range(len(names)), names, rotation=90)
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="predicted", ylabel="true")
@@ -69,14 +74,17 @@ def pictures(images: torch.Tensor, titles: list[str], source: str) -> Figure:
 
 @styled
 def against_depth(panels: dict[str, Studies], source: str) -> Figure:
-    """One panel for each quantity, one line for each kind of network: mean and range of the seeds against depth."""
+    """Every training as a point against depth: one panel for each quantity, one colour for each kind of network.
+
+    The line goes through the median of the seeds. A mean would lie where no network is, if some fail and some do not.
+    """
     figure, axes = plt.subplots(1, len(panels), figsize=(11, 4.4), squeeze=False)
     for axis, (title, kinds) in zip(axes[0], panels.items(), strict=True):
         for (kind, of), other in zip(kinds.items(), CYCLE, strict=False):
             depths, values = list(of), np.array(list(of.values()))  # (depths, seeds)
             colour = COLOURS.get(kind, other)
-            axis.plot(depths, values.mean(axis=1), "o-", color=colour, label=kind)
-            axis.fill_between(depths, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, lw=0)
+            axis.plot(depths, np.median(values, axis=1), color=colour, lw=1, label=kind)
+            axis.plot(depths, values, "o", color=colour, ms=5, alpha=0.6)
         axis.set_xscale("log", base=2)
         axis.set_xticks(depths, [str(depth) for depth in depths])
         axis.xaxis.set_minor_locator(ticker.NullLocator())
@@ -86,4 +94,4 @@ def against_depth(panels: dict[str, Studies], source: str) -> Figure:
         else:
             axis.yaxis.set_major_formatter(ticker.PercentFormatter(1))
     legend_above(figure, axes[0, 0])
-    return sign(figure, f"{source}; lines: mean, bands: all seeds")
+    return sign(figure, f"{source}; a point is a training, the line the median")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lab1.analysis.gradients import epoch_rows, is_shortcut
 from lab1.data import ImageSet
 from lab1.plots.exercise1 import Histories
-from lab1.plots.style import COLOURS, denormalise, legend_above, log_scale, sign, styled
+from lab1.plots.style import COLOURS, GREY, denormalise, legend_above, log_scale, sign, styled
 
 
 @styled
@@ -43,6 +43,9 @@ def depths(layers: list[str]) -> np.ndarray:
 def initial_gradients(norms: dict, source: str) -> Figure:
     """Gradient norm per layer at initialisation: one panel for each kind of network, one line for each depth.
 
+    The line is the geometric mean over the seeds. Bars beside the panel's ends show the range of the seeds in the first
+    and in the last layer, in the order of the depths.
+
     Args:
         norms: (title of the panel, depth of the network) -> array (seeds, layers), projections left out.
     """
@@ -52,18 +55,19 @@ def initial_gradients(norms: dict, source: str) -> Figure:
     num_rows = -(-len(titles) // 2)
     figure, axes = plt.subplots(num_rows, 2, figsize=(11, 3.75 * num_rows), sharex=True, sharey=True, squeeze=False)
     for axis, title in zip(axes.flat, titles, strict=True):
-        for depth in all_depths:
+        for i, depth in enumerate(all_depths, start=1):
             seeds = norms[title, depth]
-            x = np.linspace(0, 1, seeds.shape[1])
+            x, outside = np.linspace(0, 1, seeds.shape[1]), [-0.02 * i, 1 + 0.02 * i]
             axis.plot(x, np.exp(np.log(seeds).mean(axis=0)), color=colours[depth], label=f"{depth} layers")
-            axis.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=colours[depth], alpha=0.2, lw=0)
+            low, high = seeds[:, [0, -1]].min(axis=0), seeds[:, [0, -1]].max(axis=0)
+            axis.vlines(outside, low, high, color=colours[depth], lw=2)
         axis.set(title=title, yscale="log")
     for axis in axes[-1]:
         axis.set_xlabel("place of the layer (0: first, 1: last)")
     for axis in axes[:, 0]:
         axis.set_ylabel("L2 norm of the gradient")
     legend_above(figure, axes[0, 0])
-    return sign(figure, f"{source}; lines: geometric mean over seeds, bands: all seeds")
+    return sign(figure, f"{source}; lines: geometric mean, bars: range of the seeds in the first and last layer")
 
 
 def _steps(seeds: list[dict], key: str, epoch: int) -> np.ndarray:
@@ -81,8 +85,8 @@ def gradient_limits(histories: Histories, epochs: list[int]) -> tuple[float, flo
 def gradient_norms(histories: Histories, epochs: list[int], limits: tuple[float, float], source: str) -> Figure:
     """Gradient norm per layer: one row of panels for each network, one column for each epoch, on one scale.
 
-    The line is the median over the epoch's steps of all seeds, the band holds nine tenths of them; diamonds are the
-    projections.
+    The line is the median over the epoch's steps of all seeds, the band holds nine tenths of them. Projections are
+    diamonds.
     """
     shape = (len(histories), len(epochs))
     size = (11, 3.6 * shape[0]) if shape[1] > 1 else (8, 4.2)
@@ -96,6 +100,7 @@ def gradient_norms(histories: Histories, epochs: list[int], limits: tuple[float,
     last_row = list(histories.values())[-1]
     for axis in axes[-1]:
         _name_layers(axis, last_row[0]["layers"])
+    figure.legend(handles=_marks(), loc="outside upper center", ncols=3, fontsize=9)
     return sign(figure, source)
 
 
@@ -103,7 +108,7 @@ def gradient_norms(histories: Histories, epochs: list[int], limits: tuple[float,
 def gradient_comparison(histories: Histories, epochs: list[int], source: str) -> Figure:
     """Both networks in one panel: gradient norm (top), and gradient norm times weight norm (bottom), per layer."""
     figure, axes = plt.subplots(2, len(epochs), figsize=(11, 7), sharex=True, sharey="row", squeeze=False)
-    networks = list(histories.values())
+    layers = list(histories.values())[-1][0]["layers"]
     for column, epoch in zip(axes.T, epochs, strict=True):
         for name, seeds in histories.items():
             gradient, weight = (_steps(seeds, key, epoch) for key in ("grad_norm", "weight_norm"))
@@ -112,11 +117,21 @@ def gradient_comparison(histories: Histories, epochs: list[int], source: str) ->
         column[0].set(title=f"epoch {epoch}")
         for axis in column:
             log_scale(axis)
-        _name_layers(column[1], networks[-1][0]["layers"])
+        _name_layers(column[1], layers)
     axes[0, 0].set_ylabel("gradient norm")
     axes[1, 0].set_ylabel("gradient norm x weight norm")
-    axes[0, 0].legend(fontsize=9)
+    networks = [plt.Line2D([], [], color=COLOURS[name], label=name) for name in histories]
+    figure.legend(handles=[*networks, *_marks()], loc="outside upper center", ncols=5, fontsize=9)
     return sign(figure, source)
+
+
+def _marks() -> list:
+    """What the marks of `_gradient_line` mean, for a legend."""
+    return [
+        plt.Line2D([], [], ls="", marker="o", ms=4, color=GREY, label="layer: median of the steps"),
+        plt.Line2D([], [], ls="", marker="D", ms=6, mfc="white", mec=GREY, label="projection"),
+        plt.Rectangle((0, 0), 1, 1, color=GREY, alpha=0.2, lw=0, label="nine tenths of the steps"),
+    ]
 
 
 def _gradient_line(axis, norms: np.ndarray, layers: list[str], name: str) -> None:

@@ -6,6 +6,7 @@ import torch
 from matplotlib import colors
 from matplotlib.figure import Figure
 
+from lab1.analysis.detection import correct
 from lab1.data.canvases import BACKGROUND, Boxes
 from lab1.models.fcn import ResNet18FCN
 from lab1.plots.style import BLUE, GREY, LABEL_COLOURS, ORANGE, PURPLE, VERMILION, bare, sign, styled
@@ -53,7 +54,7 @@ def fcn_architecture(model: ResNet18FCN, image: torch.Tensor, source: str) -> Fi
         _arrow(axis, (right + 0.1, 0), (x - 0.1, 0))
         right = _stack(axis, (x, 0), depth, tall, "#BFD9EA", f"{name}\n{_times(shapes[name])}")
         middles[name] = x + depth / 2
-    coarser = None  # the score maps below it, from right to left
+    coarser = before = None  # the score maps below it, from right to left: where the last one is, and its size
     for name in reversed([name for name in middles if name != "stem"]):
         channels, tall, depth = shapes[name][0], unit * shapes[name][1], 0.3 * np.log2(num_classes)
         left, slant = middles[name] - depth / 2, 0.15 * tall
@@ -64,8 +65,9 @@ def fcn_architecture(model: ResNet18FCN, image: torch.Tensor, source: str) -> Fi
         what = "scores" if coarser is None else "sum" if name in model.scores else "upsampled"
         _stack(axis, (left, -6.5), depth, tall, "#F4D9A8", f"{what}\n{num_classes} x {_times(shapes[name][1:])}")
         if coarser is not None:
-            _arrow(axis, (coarser - 0.1, -6.5), (left + depth + slant + 0.1, -6.5), "upsample\nx 2")
-        coarser = left
+            text = f"upsample\n{_times(before)}\nto {_times(shapes[name][1:])}"
+            _arrow(axis, (coarser - 0.1, -6.5), (left + depth + slant + 0.1, -6.5), text)
+        coarser, before = left, shapes[name][1:]
     _arrow(axis, (coarser - 0.1, -6.5), (half + 0.15, -6.5), "argmax")
     axis.set(xlim=(-half - 0.3, right + 0.6), ylim=(-10, 3.2))
     return sign(figure, source)
@@ -132,25 +134,38 @@ def segmentation(image: torch.Tensor, predicted: torch.Tensor, target: torch.Ten
 
 @styled
 def detections(canvases: list[tuple[torch.Tensor, torch.Tensor, Boxes, Boxes]], source: str) -> Figure:
-    """For each canvas: the image with the true boxes (dashed) and the found ones, and below it the label map.
+    """For each canvas: the image with the true boxes and the found ones, and below it the label map.
+
+    A found box is blue if it is right, and vermilion if it is not: a wrong label, or a box that fits no digit.
 
     Args:
         canvases: (image (H, W), predicted label map (H, W), found boxes, true boxes), one canvas each.
     """
     widths = [image.shape[1] / image.shape[0] for image, *_ in canvases]
-    figure, axes = plt.subplots(2, len(canvases), figsize=(11, 6.2), squeeze=False, width_ratios=widths)
+    figure, axes = plt.subplots(2, len(canvases), figsize=(11, 6.6), squeeze=False, width_ratios=widths)
     for (top, bottom), (image, predicted, found, true) in zip(axes.T, canvases, strict=True):
         top.imshow(image.numpy(), cmap="gray")
         bottom.imshow(predicted.numpy(), interpolation="nearest", **_LABELS)
         for box in true.boxes.tolist():
             _box(top, box, color="white", lw=1, ls="--")
-        for box, label in zip(found.boxes.tolist(), found.labels.tolist(), strict=True):
-            _box(top, box, color=LABEL_COLOURS(label), lw=2)
-            style = {"fontsize": 8, "color": "white", "ha": "left", "va": "bottom", "clip_on": True}
-            top.text(box[0] - 0.5, box[1] - 0.5, str(label), bbox={"color": LABEL_COLOURS(label), "pad": 1}, **style)
-        top.set_title(f"{_times(image.shape)}: {len(found.labels)} found, {len(true.labels)} there", fontsize=11)
+        right = correct(found, true).tolist()
+        for box, label, is_right in zip(found.boxes.tolist(), found.labels.tolist(), right, strict=True):
+            colour = BLUE if is_right else VERMILION
+            _box(top, box, color=colour, lw=2)
+            va = "bottom" if box[1] > 0.1 * len(image) else "top"  # within the image
+            style = {"fontsize": 8, "color": "white", "ha": "left", "va": va, "clip_on": True}
+            top.text(box[0] - 0.5, box[1] - 0.5, str(label), bbox={"color": colour, "pad": 1}, **style)
+        counts = f"{len(true.labels)} digits, {sum(right)} right, {len(right) - sum(right)} wrong"
+        top.set_title(f"{_times(image.shape)}: {counts}", fontsize=11)
         bare(top)
         bare(bottom)
+    handles = [
+        plt.Rectangle((0, 0), 1, 1, fill=False, ec=BLUE, lw=2, label="found, right"),
+        plt.Rectangle((0, 0), 1, 1, fill=False, ec=VERMILION, lw=2, label="found, wrong"),
+        plt.Rectangle((0, 0), 1, 1, fill=False, ec=GREY, ls="--", label="true digit (white)"),
+        *(plt.Rectangle((0, 0), 1, 1, fc=LABEL_COLOURS(label), label=str(label)) for label in range(10)),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=13, fontsize=9, handlelength=1, columnspacing=1)
     return sign(figure, source)
 
 

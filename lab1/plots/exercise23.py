@@ -63,98 +63,126 @@ def _overlay(axis, image: np.ndarray, heat: np.ndarray) -> None:
 
 
 @styled
-def gradcam_method(image, maps, alpha, heat, layer: str, class_name: str, source: str, num_maps: int = 4) -> Figure:
-    """Grad-CAM drawn with the real feature maps of one image.
+def gradcam_method(image, maps, gradient, heat, layer: str, class_name: str, source: str) -> Figure:
+    """Grad-CAM drawn with the real feature maps of one image: forward to the score, backward to the layer, heatmap.
+
+    Of all feature maps it shows the two that speak most for the class and the two that speak most against it.
 
     Args:
         image: (H, W, 3) in 0..1.
-        maps, alpha: the layer's feature maps (C, h, w) and their weights (C,); those that contribute most are shown.
+        maps, gradient: the layer's feature maps (C, h, w), and the gradient of the class's score with respect to them.
         heat: (H, W) in 0..1, what GradCAM gives.
-        layer, class_name: where the maps come from, and the class that alpha belongs to.
+        layer, class_name: where the maps come from, and the class that the score belongs to.
     """
-    width, height = 13, 5.6
-    figure = plt.figure(figsize=(width, height), layout="none")
-    middle = 0.45  # of all large pictures
+    figure = plt.figure(figsize=(13, 6.2), layout="none")
+    alpha = gradient.mean(axis=(1, 2))  # (C,)
+    order = np.argsort(-alpha * maps.mean(axis=(1, 2)))
+    shown = list(dict.fromkeys([*order[:2], *order[-2:]]))
+    middle = 0.42  # of the column of maps
+    _place(figure, 0.01, middle, 0.3, "image").imshow(image, interpolation="nearest")
+    _way(figure, (0.16, middle), (0.205, middle), GREY)
+    limit = np.abs(gradient[shown]).max()
+    for row, k in enumerate(shown):
+        y, sign_colour = middle + 0.18 * (1.5 - row), VERMILION if alpha[k] > 0 else BLUE
+        _place(figure, 0.215, y, 0.155).imshow(maps[k], cmap="viridis")
+        _place(figure, 0.355, y, 0.155).imshow(gradient[k], cmap="RdBu_r", vmin=-limit, vmax=limit)
+        figure.text(0.295, y, rf"$A_{{{k}}}$", fontsize=11, va="center")
+        text = rf"$\alpha_{{{k}}} = {1000 * alpha[k]:+.2f} \cdot 10^{{-3}}$"
+        figure.text(0.44, y, text, fontsize=11, va="center", color=sign_colour)
+    _write(figure, 0.3, 0.02, f"{len(shown)} of {len(alpha)} maps: for the class and against it", GREY)
 
-    def place(x, y, side, title=""):
-        axis = figure.add_axes((x, y - side / 2, side * height / width, side))
-        axis.set_title(title, fontsize=10)
-        bare(axis)
-        return axis
+    score = 0.66, 0.92  # the forward path ends there, the backward path begins there
+    _write(figure, *score, f"score $y^c$\n(logit of {class_name})", "black", boxstyle="round", facecolor="#F2F2F2")
+    _way(figure, (0.251, 0.78), (score[0] - 0.05, 0.95), GREY, "angle,angleA=90,angleB=180,rad=6")
+    _write(figure, 0.425, 0.975, f"forward: {layer}, the rest of the network, the score", GREY)
+    _way(figure, (score[0] - 0.05, 0.89), (0.391, 0.78), VERMILION, "angle,angleA=180,angleB=90,rad=6")
+    _write(figure, 0.5, 0.865, r"1. backward: gradient $\partial y^c / \partial A_k$", VERMILION)
+    _write(figure, 0.5, 0.795, r"2. weight $\alpha_k$: its mean", VERMILION)
 
-    def write(x, y, text, size=10, **style):
-        figure.text(x, y, text, fontsize=size, **({"ha": "center", "va": "center"} | style))
-
-    def arrow(start, end):
-        style = {"arrowstyle": "-|>", "mutation_scale": 14, "color": GREY, "transform": figure.transFigure}
-        figure.add_artist(FancyArrowPatch((start, middle), (end, middle), **style))
-
-    place(0.015, middle, 0.33, "image").imshow(image, interpolation="nearest")
-    arrow(0.165, 0.245)
-    write(0.205, middle + 0.05, f"forward\nto {layer}", color=GREY)
-    for row, k in enumerate(np.argsort(-np.abs(alpha) * np.abs(maps).mean(axis=(1, 2)))[:num_maps]):
-        y = 0.755 - 0.19 * row
-        place(0.255, y, 0.165).imshow(maps[k], cmap="viridis")
-        write(0.335, y, rf"$A_{{{k}}}$", 12, ha="left")
-        write(0.385, y, rf"$\alpha_{{{k}}} = {1000 * alpha[k]:+.2f} \cdot 10^{{-3}}$", 11, ha="left")
-    write(0.355, 0.06, f"... of {len(alpha)} maps of {maps.shape[1]} x {maps.shape[2]}, largest contributions first")
-    arrow(0.505, 0.535)
     total = np.einsum("c,chw->hw", alpha, maps)
     limit = np.abs(total).max()
-    place(0.545, middle, 0.29, r"$\Sigma_k\ \alpha_k A_k$").imshow(total, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    arrow(0.675, 0.7)
-    place(0.71, middle, 0.29, "ReLU").imshow(total.clip(min=0), cmap=HEAT, vmin=0)
-    arrow(0.84, 0.865)
-    _overlay(place(0.87, middle, 0.29, "upsampled"), image, heat)
-    write(0.09, 0.93, f"score $y^c$: the logit of {class_name}", 11)
-    write(0.38, 0.945, r"1. gradient $\partial y^c / \partial A_k$, backward from the score", 11)
-    write(0.38, 0.895, r"2. weight $\alpha_k$: its mean over the positions", 11)
-    write(0.77, 0.93, "3. heatmap: weighted sum, ReLU, upsampling", 11)
-    write(0.995, 0.02, source, 8, color=GREY, ha="right")
+    _write(figure, 0.78, 0.7, "3. heatmap: weighted sum of all maps, ReLU, upsampling", "black")
+    _way(figure, (0.55, middle), (0.575, middle), GREY)
+    weighted = _place(figure, 0.58, middle, 0.26, r"$\Sigma_k\ \alpha_k A_k$")
+    weighted.imshow(total, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    _way(figure, (0.708, middle), (0.725, middle), GREY)
+    _place(figure, 0.73, middle, 0.26, "ReLU").imshow(total.clip(min=0), cmap=HEAT, vmin=0)
+    _way(figure, (0.858, middle), (0.868, middle), GREY)
+    _overlay(_place(figure, 0.872, middle, 0.26, "upsampled"), image, heat)
+    _write(figure, 0.735, 0.24, "red: for the class (above 0), blue: against it (below 0)", GREY)
+    figure.text(0.995, 0.02, source, fontsize=8, color=GREY, ha="right")
     return figure
+
+
+def _place(figure: Figure, left: float, middle: float, side: float, title: str = ""):
+    """A square panel; all in shares of the figure, `side` of its height."""
+    width, height = figure.get_size_inches()
+    axis = figure.add_axes((left, middle - side / 2, side * height / width, side))
+    axis.set_title(title, fontsize=10)
+    bare(axis)
+    return axis
+
+
+def _way(figure: Figure, start, end, colour: str, bend: str = "arc3") -> None:
+    style = {"arrowstyle": "-|>", "mutation_scale": 13, "color": colour, "connectionstyle": bend}
+    figure.add_artist(FancyArrowPatch(start, end, transform=figure.transFigure, **style))
+
+
+def _write(figure: Figure, x: float, y: float, text: str, colour: str, **box) -> None:
+    figure.text(x, y, text, fontsize=10, color=colour, ha="center", va="center", bbox=box or None)
 
 
 @styled
 def faithfulness_curves(curves: dict[str, dict[str, np.ndarray]], source: str) -> Figure:
     """One panel for each kind of curve, one line for each kind of map.
 
-    The line is the mean over the images, the band its 95% interval (1.96 standard errors).
+    The line is the mean over the images, the bars are its 95% intervals (1.96 standard errors), side by side.
 
     Args:
         curves: "deletion", "insertion" -> kind of map -> probabilities (N, S + 1).
     """
     figure, axes = plt.subplots(1, len(curves), figsize=(11, 4.6), sharey=True)
     for axis, (title, maps) in zip(axes, curves.items(), strict=True):
-        for name, values in maps.items():
+        for name, values, shift in zip(maps, maps.values(), _beside(len(maps), 0.04), strict=True):
             mean, error = values.mean(axis=0), 1.96 * values.std(axis=0, ddof=1) / len(values) ** 0.5
             share, colour, line = np.linspace(0, 1, len(mean)), MAP_COLOURS[name], "-" if "layer" in name else "--"
             axis.plot(share, mean, line, color=colour, label=name)
-            axis.fill_between(share, mean - error, mean + error, color=colour, alpha=0.15, lw=0)
+            axis.vlines(share + shift, mean - error, mean + error, color=colour, lw=1)
         axis.set(title=title, xlabel="share of the pixels")
         axis.xaxis.set_major_formatter(ticker.PercentFormatter(1))
     axes[0].set_ylabel("probability of the predicted class")
     legend_above(figure, axes[0])
-    return sign(figure, source)
+    return sign(figure, f"{source}; bars: 95% intervals")
+
+
+def _beside(count: int, width: float) -> np.ndarray:
+    """Where `count` marks of one place stand beside each other: shifts from -width / 2 to width / 2."""
+    return width * ((np.arange(count) + 0.5) / count - 0.5)
 
 
 @styled
-def randomisation(correlations: dict[str, np.ndarray], replaced: list[str], source: str) -> Figure:
+def randomisation(
+    correlations: dict[str, np.ndarray], others: dict[str, np.ndarray], replaced: list[str], source: str
+) -> Figure:
     """Rank correlation with the trained network's maps while its layers are replaced by untrained ones.
 
     Args:
-        correlations: layer of the maps -> (len(replaced), N), nan where a map is constant. Line: mean over the images;
-            band: half of them.
+        correlations: layer of the maps -> (len(replaced), N), nan where a map is constant. Point: mean over the images;
+            bar: the middle half of them.
+        others: layer of the maps -> (N,), the correlation with another image's map of the trained network: what maps
+            have in common that are about different things. Its mean is the dashed line.
         replaced: names of the layers, in the order in which they were replaced.
     """
-    figure, axis = plt.subplots(figsize=(8, 4.6))
-    for layer, values in correlations.items():
+    figure, axis = plt.subplots(figsize=(11, 4.6))
+    for layer, shift in zip(correlations, _beside(len(correlations), 0.3), strict=True):
+        values, colour = correlations[layer], MAP_COLOURS[layer]
         values = np.concatenate([np.ones_like(values[:1]), values])  # nothing is replaced yet
-        colour = MAP_COLOURS[layer]
-        low, high = np.nanquantile(values, (0.25, 0.75), axis=1)
-        axis.plot(np.nanmean(values, axis=1), "o-", color=colour, label=f"maps of {layer}")
-        axis.fill_between(range(len(values)), low, high, color=colour, alpha=0.15, lw=0)
+        places = np.arange(len(values)) + shift
+        axis.vlines(places, *np.nanquantile(values, (0.25, 0.75), axis=1), color=colour, lw=2, alpha=0.6)
+        axis.plot(places, np.nanmean(values, axis=1), "o", color=colour, label=f"maps of {layer}")
+        axis.axhline(np.nanmean(others[layer]), color=colour, lw=1, ls="--", label="another image's map")
     axis.axhline(0, color=GREY, lw=1)
     axis.set_xticks(range(len(replaced) + 1), ["trained", *(f"... {name}" for name in replaced)])
     axis.set(xlabel="replaced by untrained layers, one after another", ylabel="rank correlation with the trained maps")
-    axis.legend()
-    return sign(figure, source)
+    axis.legend(ncols=3, fontsize=9)
+    return sign(figure, f"{source}; point: mean, bar: middle half of the maps")

@@ -83,10 +83,19 @@ def bare(axis) -> None:
 
 
 def log_scale(axis) -> None:
-    """A logarithmic y-axis with plain numbers (0.6, not 6e-01); short ones are labelled between powers of ten, too."""
+    """A logarithmic y-axis with plain numbers (0.6, not 6e-01), and several of them, however short or long it is."""
     axis.set_yscale("log")
-    axis.yaxis.set_major_formatter(_PlainLogFormatter())
+    axis.yaxis.set_major_locator(_Steps125())
+    axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axis.yaxis.set_minor_formatter(_PlainLogFormatter(minor_thresholds=(2, 0.5)))
+
+
+class _Steps125(ticker.LogLocator):
+    """1, 2 and 5 times every power of ten; on an axis of more than four powers of ten only 1."""
+
+    def tick_values(self, vmin, vmax):
+        self.set_params(subs=(1, 2, 5) if vmax < 1e4 * vmin else (1,))
+        return super().tick_values(vmin, vmax)
 
 
 class _PlainLogFormatter(ticker.LogFormatter):
