@@ -41,14 +41,14 @@ def test_fall_when_the_hottest_sixth_is_blurred():
     """The model sees the left half only: blurring there changes its answer, blurring elsewhere does not."""
     torch.manual_seed(0)
     images, targets = torch.rand(2, 3, 12, 12), torch.tensor([1, 0])
-    images[:, :, 6:] += 3
+    images[:, :, :2] += 1  # bright, so that blurring makes it darker
     heat = torch.zeros(2, 12, 12)
     heat[:, :2] = 1  # a sixth of the pixels
     mixed = torch.where(heat[:, None] > 0, faithfulness.blurred(images, 3.0), images)
     before, after = (LeftHalf()(i).softmax(1).gather(1, targets[:, None])[:, 0] for i in (images, mixed))
     fall = faithfulness.fall_when_blurred(LeftHalf(), images, heat, targets)
     torch.testing.assert_close(fall, before - after)
-    assert fall.abs().min() > 1e-4
+    assert fall.abs().min() > 0.01
     nothing = torch.zeros(2, 12, 12)
     nothing[:, :4, 6:] = 1  # a sixth of the pixels, which the model does not see
     assert (faithfulness.fall_when_blurred(LeftHalf(), images, nothing, targets) == 0).all()
