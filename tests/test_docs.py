@@ -110,8 +110,8 @@ def test_every_picture_of_a_notebook_is_described(path):
         if cell.cell_type == "markdown":
             assert all(is_a_description(*image) for image in images(cell.source) if "colab-badge" not in image[1])
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                alt = output.metadata.get("alt") or output.metadata.get("image/png", {}).get("alt", "")
+            for kind in {"image/png", "image/jpeg"} & set(output.get("data", {})):
+                alt = output.metadata.get("alt") or output.metadata.get(kind, {}).get("alt", "")
                 assert is_a_description(alt, "output"), f"cell {cell.id}: {alt!r}"
 
 

@@ -1,12 +1,14 @@
 """train, show and expect: what stands around every training of the notebooks and of `python -m lab1`."""
 
 import contextlib
+import io
 import json
 import re
 import subprocess
 import sys
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -253,8 +255,20 @@ def test_show_keeps_shows_and_describes_a_figure(output, displayed):
     experiment.show(drawn, "curve", alt="A line that rises.")
     with Image.open(output / "images" / "curve.png") as image:
         assert image.format == "PNG"
-    assert displayed == [((drawn,), {"metadata": {"image/png": {"alt": "A line that rises."}}})]
+    ((shown,), options), *others = displayed
+    assert options == {"metadata": {"image/png": {"alt": "A line that rises."}}, "raw": True} and not others
+    assert shown["text/plain"] == repr(drawn) and Image.open(io.BytesIO(shown["image/png"])).format == "PNG"
     assert not plt.get_fignums()  # so that the notebook does not show it twice
+
+
+def test_a_large_picture_is_shown_as_jpeg(output, displayed):
+    noise, axis = plt.subplots()
+    axis.imshow(np.random.default_rng(0).random((300, 300, 3)))
+    experiment.show(noise, alt="Noise.")
+    ((shown,), options) = displayed[0]
+    assert options["metadata"] == {"image/jpeg": {"alt": "Noise."}} and "image/png" not in shown
+    assert len(shown["image/jpeg"]) < figures.LARGE
+    assert Image.open(io.BytesIO(shown["image/jpeg"])).format == "JPEG"
 
 
 def test_show_without_a_name_keeps_nothing(output, displayed):

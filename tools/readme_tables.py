@@ -51,7 +51,8 @@ def exercise_1(results: dict, study: str, unit: str) -> str:
     r = results["exercise-1"]
     of = r[f"{study} depth"]
     minutes = f"{r['minutes'][f'{study} depth']:.0f} minutes"
-    above = f"{made(r, r['data'][study], minutes)}, {spread_over(of['seeds'])}."
+    conditions = {"hardware": of["hardware"], "profile": r["profile"]}
+    above = f"{made(conditions, r['data'][study], minutes)}, {spread_over(of['seeds'])}."
     if study == "mlp":
         above = f"The baseline has a test accuracy of {r['mlp']['test accuracy']:.2%}. {above}"
     return f"{above}\n\n{tables.depths(of, unit)}"

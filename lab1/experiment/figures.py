@@ -2,22 +2,29 @@
 
 from lab1.experiment import profiles
 
+LARGE = 250_000  # bytes
 _kept = {}  # name -> figure
 
 
 def show(figure, name: str | None = None, *, alt: str) -> None:
     """Show a matplotlib figure, and keep it if it has a name; see `keep`.
 
+    As a PNG; a large one, which has photographs in it, as a JPEG, or the notebook would have many megabytes.
+
     Args:
         alt: one sentence that says what is to be seen; it stands in the notebook's output, for screen readers.
     """
     import matplotlib.pyplot as plt
+    from IPython.core.pylabtools import print_figure
     from IPython.display import display
 
     if name is not None:
         keep(figure, name)
     plt.close(figure)  # or the notebook would show it again, at the end of the cell
-    display(figure, metadata={"image/png": {"alt": alt}})
+    kind, picture = "image/png", print_figure(figure, "png")
+    if len(picture) > LARGE:
+        kind, picture = "image/jpeg", print_figure(figure, "jpeg", pil_kwargs={"quality": 85})
+    display({kind: picture, "text/plain": repr(figure)}, metadata={kind: {"alt": alt}}, raw=True)
 
 
 def keep(figure, name: str) -> None:
