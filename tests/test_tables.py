@@ -35,16 +35,25 @@ def test_depths_stand_in_order_of_their_size():
     assert rows(table)[3] == ["validation accuracy, with residual connections", "100.0%", "200.0%"]
 
 
-def test_growth():
-    measured = {"no skip, BatchNorm, 110": [6.25, 0.5], "skip, BatchNorm, 110": [1, 0], "skip, BatchNorm, 8": [-1, 0]}
-    measured["no skip, BatchNorm, 8"] = [0.1, 0.02]
-    table = tables.growth(measured)
-    assert table == tables.growth(from_json(measured))
-    assert rows(table) == [
-        ["growth in powers of ten", "8 layers", "110 layers"],
-        ["skip, BatchNorm", "-1.00 ± 0.00", "+1.00 ± 0.00"],
-        ["no skip, BatchNorm", "+0.10 ± 0.02", "+6.25 ± 0.50"],
-    ]
+def test_levels():
+    ends = {"level": 1.0, "gradient": 2.0, "output": -1.0, "dead": 0.25, "cosine": 0.5}
+    higher = ends | {"level": 2.0, "cosine": 0.7}
+    kinds = ("skip, no BatchNorm", "no skip, no BatchNorm, weights x 0.7", "no skip, BatchNorm", "skip, BatchNorm")
+    measured = {f"{kind}, {depth}": [ends, higher] for kind in kinds for depth in (110, 8)}
+    table = tables.levels(measured)
+    assert table == tables.levels(from_json(measured))
+    assert [row[0] for row in rows(table)[1:]] == [kinds[3], kinds[2], kinds[0], kinds[1]]
+    assert rows(table)[0][1:3] == ["gradient at the stem, 8 layers", "gradient at the stem, 110 layers"]
+    assert rows(table)[1][1:] == ["+1.50 ± 0.71", "+1.50 ± 0.71", "+2.00", "-1.00", "25%", "0.60"]
+
+
+def test_lesions():
+    residual = {"none": 0.1, "layer1.0": 0.2, "layer1.1": 0.4, "layer2.0": 0.9, "layer2.1": 0.3}
+    plain = {"none": 0.25, "layer1.0": 0.5}
+    table = tables.lesions({"residual, 6 layers": residual, "plain, 6 layers": plain})
+    assert table == tables.lesions(from_json({"residual, 6 layers": residual, "plain, 6 layers": plain}))
+    assert rows(table)[1] == ["plain, 6 layers", "25.0%", "50.0%", "50.0%", "50.0%", "cannot be removed"]
+    assert rows(table)[2] == ["residual, 6 layers", "10.0%", "30.0%", "20.0%", "40.0%", "90.0%"]
 
 
 def test_skip_connections_compares_the_last_epochs():
@@ -73,6 +82,15 @@ def test_spread():
     first, second = rows(table)[1:3]
     assert first == [f"{WITH}, gradient, epoch 0", "0.700 ± 0.000", "2.000 ± 1.414"]
     assert second[0] == f"{WITHOUT}, gradient, epoch 0" and len(rows(table)) == 9
+
+
+def test_spread_by_layers():
+    keys = [f"{n}, {q}, epoch {e}" for n in (WITHOUT, WITH) for e in (10, 0) for q in ("gradient x weight", "gradient")]
+    measured = {"blocks": dict.fromkeys(keys, [(0.1, 1.0), (0.3, 1.0)]), "and stem": dict.fromkeys(keys, [(0.5, 1.0)])}
+    table = rows(tables.spread_by_layers(measured))
+    assert table[0][1:] == ["blocks", "and stem"]
+    assert table[1] == [f"{WITH}, gradient, epoch 0", "0.200 ± 0.141", "0.500"]
+    assert len(table) == 9
 
 
 def test_tables_of_label_maps(label_maps):

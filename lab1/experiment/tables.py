@@ -3,6 +3,8 @@
 Every function takes the numbers as images/results.json holds them and returns a Markdown table.
 """
 
+import statistics
+
 from lab1.experiment.results import mean_and_spread, table
 
 WITH, WITHOUT = "with skip connections", "without skip connections"
@@ -28,18 +30,32 @@ def depths(study: dict, unit: str = "layers") -> str:
     return table([f"after epoch {study['num_epochs'] - 1}", *(f"{depth} {unit}" for depth in columns)], rows)
 
 
-def growth(measured: dict) -> str:
-    """Exercise 2.1: how much the gradient grows from the last layer to the first one, before training.
+def levels(measured: dict) -> str:
+    """Exercise 2.1: how large signals and gradients are before training, in powers of ten; dead units, cosines.
 
-    `measured`: "kind, depth" -> mean and standard deviation over the seeds.
+    `measured`: "kind, depth" -> for each seed, what `lab1.analysis.signal.ends` returns.
     """
-    kinds = list(dict.fromkeys(key.rsplit(", ", 1)[0] for key in measured))
+    kinds = {key.rsplit(", ", 1)[0] for key in measured}
     columns = sorted({int(key.rsplit(", ", 1)[1]) for key in measured})
+    forms = {"gradient": "+.2f", "output": "+.2f", "dead": ".0%", "cosine": ".2f"}
     rows = []
-    for kind in sorted(kinds, key=lambda kind: ("no BatchNorm" in kind, "no skip" in kind)):
-        values = [measured[f"{kind}, {depth}"] for depth in columns]
-        rows.append([kind, *(f"{mean:+.2f} ± {spread:.2f}" for mean, spread in values)])
-    return table(["growth in powers of ten", *(f"{depth} layers" for depth in columns)], rows)
+    for kind in sorted(kinds, key=_scale_then_skip):
+        level = [mean_and_spread([of["level"] for of in measured[f"{kind}, {depth}"]], "+.2f") for depth in columns]
+        deepest = measured[f"{kind}, {columns[-1]}"]
+        rest = [f"{statistics.mean(of[key] for of in deepest):{form}}" for key, form in forms.items()]
+        rows.append([kind, *level, *rest])
+    titles = [
+        "gradient, last block to stem",
+        "output, stem to last block",
+        "dead units at the end",
+        "cosine at the end",
+    ]
+    deep = [f"{title}, {columns[-1]} layers" for title in titles]
+    return table(["powers of ten", *(f"gradient at the stem, {depth} layers" for depth in columns), *deep], rows)
+
+
+def _scale_then_skip(kind: str) -> tuple:
+    return "no BatchNorm" in kind, kind.partition("weights x ")[2], "no skip" in kind
 
 
 def skip_connections(curves: dict, test: dict) -> str:
@@ -87,6 +103,46 @@ def spread(measured: dict) -> str:
                 across, steps = zip(*measured[key], strict=True)
                 rows.append([key, mean_and_spread(across, ".3f"), mean_and_spread(steps, ".3f")])
     return table(["spread of log10 norm", "across layers", "from step to step"], rows)
+
+
+def spread_by_layers(measured: dict) -> str:
+    """Exercise 2.1: how unevenly gradients lie across layers, by which layers are counted.
+
+    `measured`: group of layers -> as in `spread`.
+    """
+    rows = []
+    for quantity in ("gradient", "gradient x weight"):
+        for epoch in (0, 10):
+            for name in (WITH, WITHOUT):
+                key = f"{name}, {quantity}, epoch {epoch}"
+                cells = [mean_and_spread([across for across, _ in of[key]], ".3f") for of in measured.values()]
+                rows.append([key, *cells])
+    return table(["spread of log10 norm across", *measured], rows)
+
+
+def lesions(measured: dict) -> str:
+    """Exercise 2.1: the error of trained networks without one of their blocks.
+
+    `measured`: network -> what `lab1.analysis.lesions.lesion_errors` returns.
+    """
+    rows = []
+    for name in sorted(measured):
+        kept = [error for block, error in measured[name].items() if block != "none" and not _changes_shape(block)]
+        changing = [f"{error:.1%}" for block, error in sorted(measured[name].items()) if _changes_shape(block)]
+        errors = (measured[name]["none"], statistics.median(kept), min(kept), max(kept))
+        rows.append([name, *(f"{error:.1%}" for error in errors), ", ".join(changing) or "cannot be removed"])
+    header = [
+        "error on test images",
+        "no block removed",
+        "one removed that keeps the shape: median",
+        "lowest",
+        "highest",
+    ]
+    return table([*header, "one removed that changes the shape"], rows)
+
+
+def _changes_shape(block: str) -> bool:
+    return block.endswith(".0") and not block.startswith("layer1")
 
 
 def variants(measured: dict) -> str:
