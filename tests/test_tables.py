@@ -43,7 +43,8 @@ def test_levels():
     table = tables.levels(measured)
     assert table == tables.levels(from_json(measured))
     assert [row[0] for row in rows(table)[1:]] == [kinds[3], kinds[2], kinds[0], kinds[1]]
-    assert rows(table)[0][1:3] == ["gradient at the stem, 8 layers", "gradient at the stem, 110 layers"]
+    assert rows(table)[0][1:3] == ["8 layers", "110 layers"]
+    assert rows(table)[0][-1] == "110 layers: cosine"
     assert rows(table)[1][1:] == ["+1.50 ± 0.71", "+1.50 ± 0.71", "+2.00", "-1.00", "25%", "0.60"]
 
 

@@ -44,14 +44,9 @@ def levels(measured: dict) -> str:
         deepest = measured[f"{kind}, {columns[-1]}"]
         rest = [f"{statistics.mean(of[key] for of in deepest):{form}}" for key, form in forms.items()]
         rows.append([kind, *level, *rest])
-    titles = [
-        "gradient, last block to stem",
-        "output, stem to last block",
-        "dead units at the end",
-        "cosine at the end",
-    ]
-    deep = [f"{title}, {columns[-1]} layers" for title in titles]
-    return table(["powers of ten", *(f"gradient at the stem, {depth} layers" for depth in columns), *deep], rows)
+    deep = ["gradient, from last block to stem", "output, from stem to last block", "dead units", "cosine"]
+    titles = [f"{depth} layers" for depth in columns] + [f"{columns[-1]} layers: {title}" for title in deep]
+    return table(["gradient at the stem, powers of ten", *titles], rows)
 
 
 def _scale_then_skip(kind: str) -> tuple:

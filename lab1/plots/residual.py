@@ -46,12 +46,12 @@ def signals(measured: dict, panels: dict[str, str], source: str) -> Figure:
 
 @styled
 def branch_ratios(measured: dict[str, np.ndarray], source: str) -> Figure:
-    """The size of each residual block's branch beside its shortcut, by the block's place in its stage.
+    """How large the branch of each residual block is beside its shortcut, by the block's place in its stage.
 
     Args:
         measured: stage -> array (seeds, blocks), the ratios of its blocks.
     """
-    figure, axis = plt.subplots(figsize=(7, 4.2))
+    figure, axis = plt.subplots(figsize=(8.5, 4.4))
     for (stage, seeds), colour, marker in zip(measured.items(), CYCLE, DEPTH_MARKERS, strict=False):
         place = np.arange(1, seeds.shape[1] + 1)
         axis.plot(place, seeds.mean(axis=0), marker, color=colour, mfc="none", label=stage)
@@ -108,7 +108,7 @@ def shattering(correlations: dict[str, dict[int, np.ndarray]], source: str) -> F
         shades = plt.cm.viridis(np.linspace(0, 0.9, len(depths)))
         for (depth, rows), shade, marker in zip(depths.items(), shades, DEPTH_MARKERS, strict=False):
             mean = np.mean(rows, axis=0)
-            axis.plot(mean, color=shade, marker=marker, markevery=2, ms=4, label=f"{depth} layers")
+            axis.plot(mean, color=shade, marker=marker, mfc="none", markevery=2, ms=6, label=f"{depth} layers")
         axis.axhline(0, color=GREY, lw=1)
         axis.set(title=kind, xlabel="distance in steps of the line")
     axes[0, 0].set_ylabel("correlation of the input gradients")
