@@ -65,16 +65,17 @@ def exercise_2_1(results: dict) -> str:
         "Test images, with 95% intervals; images that only one network of a pair gets right, and the p-value of the "
     )
     pairs += "exact McNemar test:"
-    return "\n\n".join(
-        [
-            above,
-            tables.skip_connections(r["curves"], r["test"]),
-            pairs,
-            tables.paired_tests(r["test"], r["paired"]),
-            "How unevenly the gradient norms lie, over layers and over steps:",
-            tables.spread(r["spread"]),
-        ]
-    )
+    parts = [
+        above,
+        tables.skip_connections(r["curves"], r["test"]),
+        pairs,
+        tables.paired_tests(r["test"], r["paired"]),
+        "How unevenly the gradient norms lie, over all 18 layers of the main path and over steps:",
+        tables.spread(r["spread"]),
+    ]
+    if "spread by layers" in r:
+        parts += ["Across layers that a BatchNorm follows:", tables.spread_by_layers(r["spread by layers"])]
+    return "\n\n".join(parts)
 
 
 def exercise_2_2(results: dict) -> str:
@@ -157,7 +158,6 @@ def main() -> int:
         "exercise-1-cnn": exercise_1(results, "cnn", "layers"),
         "exercise-2.1": exercise_2_1(results),
         "levels": tables.levels(results["exercise-2.1"]["levels"]),
-        "lesions": tables.lesions(results["exercise-2.1"]["lesions"]),
         "exercise-2.2": exercise_2_2(results),
         "variants": tables.variants(results["exercise-2.2"]["variants"]),
         "canvases": tables.detection(results["exercise-2.2"]["detection"]),

@@ -51,7 +51,7 @@ def branch_ratios(measured: dict[str, np.ndarray], source: str) -> Figure:
     Args:
         measured: stage -> array (seeds, blocks), the ratios of its blocks.
     """
-    figure, axis = plt.subplots(figsize=(8.5, 4.4))
+    figure, axis = plt.subplots(figsize=(9.5, 4.6))
     for (stage, seeds), colour, marker in zip(measured.items(), CYCLE, DEPTH_MARKERS, strict=False):
         place = np.arange(1, seeds.shape[1] + 1)
         axis.plot(place, seeds.mean(axis=0), marker, color=colour, mfc="none", label=stage)
