@@ -13,14 +13,14 @@ training of three epochs with a seed of its own; ResNet18 has the 0.1 of Exercis
 records/NAME.json has the history and the errors of the trained network in eval mode, in float32, on training images
 without augmentation, on validation and on test images. records/NAME.npz has what the network predicts for each test
 image, and the norms of gradients and weights at the first 200 steps and at every tenth. A training that was
-interrupted goes on from model_states/, and one that has a record is not made again.
+interrupted goes on from model_states/, and one that has a record is not made again. The four networks of seed 0 are
+kept in half precision for lab1.models.pretrained.
 """
 
 import json
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,21 +30,56 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from lab1 import ResNet, ResNet18, data, training
 from lab1.basics.device import hardware
-from lab1.experiment import train
+from lab1.experiment import records, train
+from lab1.models import pretrained
 from lab1.models.resnet import BasicBlock
 
-RECORDS = Path(__file__).parents[1] / "records"
+CHECKPOINTS = Path(__file__).parents[1] / "model_states"
+KINDS = ("residual", "plain")
 RATES = (0.03, 0.1, 0.3)
 TRIAL_SEED = 100  # none of those that are compared
 
 
-def cifar_resnet(depth: int, skip: bool, zero: bool = False) -> ResNet:
-    """20 or 56 layers; with zero, each block starts as the identity: the last scale of its branch is zero."""
-    model = ResNet([(depth - 2) // 6] * 3, skip=skip, width=16)
-    if zero:
-        for block in (module for module in model.modules() if isinstance(module, BasicBlock)):
-            nn.init.zeros_(block.bn2.weight)
-    return model
+class Training(NamedTuple):
+    """One network and how it is trained."""
+
+    kind: str
+    depth: int  # 20 or 56, or 18 for ResNet18
+    seed: int
+    num_epochs: int = 10
+    lr: float | None = None  # None: the best one of the trials
+    rise: bool = True  # of the learning rate, in the first fifth of all steps
+    zero: bool = False  # each block starts as the identity: the last scale of its branch is zero
+
+    def build(self) -> nn.Module:
+        skip = self.kind == "residual"
+        if self.depth == 18:
+            return ResNet18(skip=skip)
+        n = (self.depth - 2) // 6
+        model = ResNet((n, n, n), skip=skip, width=16)
+        if self.zero:
+            for block in (module for module in model.modules() if isinstance(module, BasicBlock)):
+                nn.init.zeros_(block.bn2.weight)
+        return model
+
+
+def trainings() -> dict[str, Training]:
+    """All of them by name, in an order in which they can be made."""
+    planned = {}
+    for kind in KINDS:
+        for depth in (20, 56):
+            for lr in RATES:
+                planned[f"trial-{kind}-{depth}-lr{lr}"] = Training(kind, depth, TRIAL_SEED, num_epochs=3, lr=lr)
+    for seed in (0, 1, 2):
+        for depth in (20, 56):
+            for kind in KINDS:
+                planned[f"{kind}-{depth}-seed{seed}"] = Training(kind, depth, seed)
+    for kind in KINDS:
+        planned[f"{kind}-56-falling"] = Training(kind, 56, seed=0, rise=False)
+    planned["residual-56-zero"] = Training("residual", 56, seed=0, zero=True)
+    for kind in KINDS:
+        planned[f"resnet18-{kind}"] = Training(kind, 18, seed=0, num_epochs=11, lr=0.1)
+    return planned
 
 
 def falling(optimizer: torch.optim.Optimizer, total_steps: int) -> CosineAnnealingLR:
@@ -52,59 +87,38 @@ def falling(optimizer: torch.optim.Optimizer, total_steps: int) -> CosineAnneali
     return CosineAnnealingLR(optimizer, total_steps)
 
 
-def best_rate(kind: str, depth: int) -> float:
-    """The learning rate with the highest validation accuracy in the trials."""
-    accuracy = {}
-    for lr in RATES:
-        record = json.loads((RECORDS / f"trial-{kind}-{depth}-lr{lr}.json").read_text(encoding="utf-8"))
-        accuracy[lr] = record["history"]["val/accuracy"][-1]
-    return max(accuracy, key=accuracy.get)
-
-
-def trainings() -> dict[str, Callable[[], None]]:
-    """All of them by name, in an order in which they can be made."""
-    jobs = {}
-    kinds = {"residual": True, "plain": False}
-    for kind, skip in kinds.items():
-        for depth in (20, 56):
-            for lr in RATES:
-                name = f"trial-{kind}-{depth}-lr{lr}"
-                settings = {"lr": lambda lr=lr: lr, "num_epochs": 3, "seed": TRIAL_SEED}
-                jobs[name] = partial(make, name, partial(cifar_resnet, depth, skip), **settings)
-    for seed in (0, 1, 2):
-        for depth in (20, 56):
-            for kind, skip in kinds.items():
-                name = f"{kind}-{depth}-seed{seed}"
-                settings = {"lr": partial(best_rate, kind, depth), "num_epochs": 10, "seed": seed}
-                jobs[name] = partial(make, name, partial(cifar_resnet, depth, skip), **settings)
-    for kind, skip in kinds.items():
-        settings = {"lr": partial(best_rate, kind, 56), "num_epochs": 10, "seed": 0, "schedule": falling}
-        jobs[f"{kind}-56-falling"] = partial(make, f"{kind}-56-falling", partial(cifar_resnet, 56, skip), **settings)
-    settings = {"lr": partial(best_rate, "residual", 56), "num_epochs": 10, "seed": 0, "config": {"zero": True}}
-    jobs["residual-56-zero"] = partial(make, "residual-56-zero", partial(cifar_resnet, 56, True, zero=True), **settings)
-    for kind, skip in kinds.items():
-        name = f"resnet18-{kind}"
-        settings = {"lr": lambda: 0.1, "num_epochs": 11, "seed": 0}
-        jobs[name] = partial(make, name, partial(ResNet18, skip=skip), **settings)
-    return jobs
-
-
-def make(name: str, build: Callable[[], nn.Module], *, lr: Callable[[], float], seed: int, **settings) -> None:
+def make(name: str, planned: Training) -> None:
     """Train one network and write its record."""
     cifar = data.load("cifar10")
-    settings["lr"] = lr()
-    trial = name.startswith("trial")
-    how = {"seed": seed, "record_gradients": not trial, **settings}
-    model, history = train(name, build, cifar, group="full-cifar", **how)
-    record = {"data": str(cifar), "hardware": hardware(), "threads": torch.get_num_threads(), "seed": seed}
-    record |= {"lr": settings["lr"], "history": {key: values for key, values in history.items() if _plain(values)}}
-    if not trial:
+    lr = planned.lr
+    if lr is None:
+        accuracy = records.trials()[f"{planned.kind}, {planned.depth} layers"]
+        lr = max(accuracy, key=accuracy.get)
+    is_trial = planned.seed == TRIAL_SEED
+    model, history = train(
+        name,
+        planned.build,
+        cifar,
+        group="full-cifar",
+        seed=planned.seed,
+        num_epochs=planned.num_epochs,
+        lr=lr,
+        schedule=True if planned.rise else falling,
+        record_gradients=not is_trial,
+        config={"zero": planned.zero},
+        checkpoint=CHECKPOINTS / f"{name}-full-cifar.pt",
+    )
+    record = {"data": str(cifar), "hardware": hardware(), "threads": torch.get_num_threads(), "seed": planned.seed}
+    record |= {"lr": lr, "history": {key: values for key, values in history.items() if _plain(values)}}
+    if not is_trial:
         record["errors"], arrays = measure(model, cifar)
         norms = history["grad_norm"].numpy()
         kept = np.union1d(np.arange(min(200, len(norms))), np.arange(0, len(norms), 10))
         arrays |= {"steps": kept, "grad_norm": norms[kept], "weight_norm": history["weight_norm"].numpy()[kept]}
-        np.savez_compressed(RECORDS / f"{name}.npz", **arrays)
-    (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        np.savez_compressed(records.FOLDER / f"{name}.npz", **arrays)
+    if name.removesuffix("-seed0") in pretrained.NAMES:
+        pretrained.save(model, name.removesuffix("-seed0"))
+    (records.FOLDER / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def measure(model: nn.Module, cifar: data.Dataset) -> tuple[dict, dict]:
@@ -124,11 +138,14 @@ def _plain(values: object) -> bool:
 
 
 def main(wanted: list[str]) -> None:
-    RECORDS.mkdir(exist_ok=True)
-    jobs = trainings()
-    for name in wanted or jobs:
-        if not (RECORDS / f"{name}.json").exists():
-            jobs[name]()
+    planned = trainings()
+    unknown = [name for name in wanted if name not in planned]
+    if unknown:
+        raise SystemExit(f"there is no training {', '.join(unknown)}: there are {', '.join(planned)}")
+    records.FOLDER.mkdir(exist_ok=True)
+    for name in wanted or planned:
+        if not (records.FOLDER / f"{name}.json").exists():
+            make(name, planned[name])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from lab1.plots import residual
+from lab1.plots.full_cifar import growth, growth_while_training
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +55,18 @@ def test_branch_ratios_beside_the_square_root():
     assert len(stages) == 3
     np.testing.assert_allclose(stages[2].get_xydata(), [[1, 1.1], [2, 0.8], [3, 0.6]])
     np.testing.assert_allclose(reference.get_ydata(), [1, 2**-0.5, 3**-0.5])
+
+
+def test_growth_compares_the_first_with_the_last_convolution():
+    steps = np.arange(100)
+    names = ("stem.0", "layer1.0.conv1", "layer1.0.projection.0", "layer1.0.conv2", "fc")
+    layers = [f"{name}.weight" for name in names]
+    grad_norm = np.full((100, 5), [9.0, 8.0, 7.0, 2.0, 1.0])
+    weight_norm = np.full((100, 5), [1.0, 3.0, 1.0, 4.0, 1.0])
+    history = {"layers": layers, "epoch": [0, 1], "train/loss": [2.0, 1.0]}
+    record = {"history": history, "steps": steps, "grad_norm": grad_norm, "weight_norm": weight_norm}
+    found_steps, factor = growth(record)
+    assert (found_steps == steps).all() and np.allclose(factor, 8 * 3 / (2 * 4))
+    left, right, *_ = growth_while_training({"plain": record}, "some data").axes
+    assert np.allclose(left.lines[0].get_ydata(), 3) and left.lines[0].get_xdata()[0] == 1
+    assert list(right.lines[0].get_ydata()) == [2.0, 1.0]

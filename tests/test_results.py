@@ -44,6 +44,7 @@ def test_table():
 def test_mean_and_spread():
     assert results.mean_and_spread([1.0, 2.0, 3.0], ".2f") == "2.00 ± 1.00"  # n - 1 in the denominator
     assert results.mean_and_spread([0.5], ".1%") == "50.0%"
+    assert results.mean_and_spread([0.5, float("nan")], ".1f") == "nan ± nan"
     assert results.mean_and_spread(np.array([1.0, 3.0]), "+.1f") == "+2.0 ± 1.4"
 
 

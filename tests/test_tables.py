@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from lab1.analysis.statistics import mcnemar
 from lab1.experiment import tables
 
 WITH, WITHOUT = tables.WITH, tables.WITHOUT
@@ -35,28 +37,6 @@ def test_depths_stand_in_order_of_their_size():
     assert rows(table)[3] == ["validation accuracy, with residual connections", "100.0%", "200.0%"]
 
 
-def test_levels():
-    ends = {"level": 1.0, "gradient": 2.0, "output": -1.0, "dead": 0.25, "cosine": 0.5}
-    higher = ends | {"level": 2.0, "cosine": 0.7}
-    kinds = ("skip, no BatchNorm", "no skip, no BatchNorm, weights x 0.7", "no skip, BatchNorm", "skip, BatchNorm")
-    measured = {f"{kind}, {depth}": [ends, higher] for kind in kinds for depth in (110, 8)}
-    table = tables.levels(measured)
-    assert table == tables.levels(from_json(measured))
-    assert [row[0] for row in rows(table)[1:]] == [kinds[3], kinds[2], kinds[0], kinds[1]]
-    assert rows(table)[0][1:3] == ["8 layers", "110 layers"]
-    assert rows(table)[0][-1] == "110 layers: cosine"
-    assert rows(table)[1][1:] == ["+1.50 ± 0.71", "+1.50 ± 0.71", "+2.00", "-1.00", "25%", "0.60"]
-
-
-def test_lesions():
-    residual = {"none": 0.1, "layer1.0": 0.2, "layer1.1": 0.4, "layer2.0": 0.9, "layer2.1": 0.3}
-    plain = {"none": 0.25, "layer1.0": 0.5}
-    table = tables.lesions({"residual, 6 layers": residual, "plain, 6 layers": plain})
-    assert table == tables.lesions(from_json({"residual, 6 layers": residual, "plain, 6 layers": plain}))
-    assert rows(table)[1] == ["plain, 6 layers", "25.0%", "50.0%", "50.0%", "50.0%", "cannot be removed"]
-    assert rows(table)[2] == ["residual, 6 layers", "10.0%", "30.0%", "20.0%", "40.0%", "90.0%"]
-
-
 def test_skip_connections_compares_the_last_epochs():
     history = {"train/loss": [2.0, 1.0], "train/accuracy": [0.1, 0.4], "val/loss": [2, 1.5], "val/accuracy": [0, 0.3]}
     curves = {WITH: [history, history], WITHOUT: [history]}
@@ -83,15 +63,6 @@ def test_spread():
     first, second = rows(table)[1:3]
     assert first == [f"{WITH}, gradient, epoch 0", "0.700 ± 0.000", "2.000 ± 1.414"]
     assert second[0] == f"{WITHOUT}, gradient, epoch 0" and len(rows(table)) == 9
-
-
-def test_spread_by_layers():
-    keys = [f"{n}, {q}, epoch {e}" for n in (WITHOUT, WITH) for e in (10, 0) for q in ("gradient x weight", "gradient")]
-    measured = {"blocks": dict.fromkeys(keys, [(0.1, 1.0), (0.3, 1.0)]), "and stem": dict.fromkeys(keys, [(0.5, 1.0)])}
-    table = rows(tables.spread_by_layers(measured))
-    assert table[0][1:] == ["blocks", "and stem"]
-    assert table[1] == [f"{WITH}, gradient, epoch 0", "0.200 ± 0.141", "0.500"]
-    assert len(table) == 9
 
 
 def test_tables_of_label_maps(label_maps):
@@ -145,3 +116,29 @@ def test_tables_of_heatmaps_have_a_row_for_each_map():
     table = rows(tables.pointing({name: [(0.5, 0.1)] * 4 for name in ("centre", "chance", *tables.LAYERS)}))
     assert [row[0] for row in table[1:]] == [*tables.LAYERS, "centre", "chance"]
     assert table[1][1:] == ["0.500 ± 0.100"] * 4
+
+
+def test_learning_rates_mark_the_best_of_each_row():
+    rates = {"plain, 20 layers": {0.1: 0.5, 0.03: 0.25}, "plain, 56 layers": {0.1: 0.125, 0.03: 0.75}}
+    header, *found = rows(tables.learning_rates(rates))
+    assert header == ["validation accuracy", "learning rate 0.03", "learning rate 0.1"]
+    assert found == [["plain, 20 layers", "25.0%", "**50.0%**"], ["plain, 56 layers", "**75.0%**", "12.5%"]]
+
+
+def test_full_cifar_gives_an_interval_only_over_seeds():
+    def record(error):
+        part = {"loss": 10 * error, "error": error}
+        return {"errors": {"train": part, "val": part, "test": part}}
+
+    one, two = {"plain": [record(0.1)]}, {"plain": [record(0.1), record(0.2), record(0.3)]}
+    assert rows(tables.full_cifar(one))[1] == ["plain", "1.000", "10.0%", "10.0%", "10.0%"]
+    half = 4.302652729911275 * 0.1 / 3**0.5  # Student's t with two degrees of freedom
+    assert rows(tables.full_cifar(two))[1] == ["plain", f"2.000 ± {10 * half:.3f}", *[f"20.0% ± {half:.1%}"] * 3]
+
+
+def test_pairs_per_seed():
+    pairs = {"a / b": [mcnemar(np.array([1, 1, 0], bool), np.array([0, 1, 0], bool))]}
+    assert rows(tables.pairs_per_seed(pairs)) == [
+        ["right in only the first / only the second", "seed 0"],
+        ["a / b", "1 / 0, p = 1.000"],
+    ]

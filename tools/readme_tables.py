@@ -18,7 +18,7 @@ from benchmarks import segmentation  # noqa: E402
 from benchmarks.__main__ import markdown  # noqa: E402
 from benchmarks.time_to_accuracy import share_of_time  # noqa: E402
 from lab1.basics.files import atomic  # noqa: E402
-from lab1.experiment import tables  # noqa: E402
+from lab1.experiment import residual_tables, tables  # noqa: E402
 from lab1.experiment.results import table  # noqa: E402
 
 FILES = ("README.md", "docs/results.md", "docs/speed.md")
@@ -74,7 +74,7 @@ def exercise_2_1(results: dict) -> str:
         tables.spread(r["spread"]),
     ]
     if "spread by layers" in r:
-        parts += ["Across layers that a BatchNorm follows:", tables.spread_by_layers(r["spread by layers"])]
+        parts += ["Across layers that a BatchNorm follows:", residual_tables.spread_by_layers(r["spread by layers"])]
     return "\n\n".join(parts)
 
 
@@ -157,7 +157,7 @@ def main() -> int:
         "exercise-1-mlp": exercise_1(results, "mlp", "hidden layers"),
         "exercise-1-cnn": exercise_1(results, "cnn", "layers"),
         "exercise-2.1": exercise_2_1(results),
-        "levels": tables.levels(results["exercise-2.1"]["levels"]),
+        "levels": residual_tables.levels(results["exercise-2.1"]["levels"]),
         "exercise-2.2": exercise_2_2(results),
         "variants": tables.variants(results["exercise-2.2"]["variants"]),
         "canvases": tables.detection(results["exercise-2.2"]["detection"]),

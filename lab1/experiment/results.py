@@ -1,8 +1,9 @@
 """Measured numbers: kept as JSON, those of the exercises in images/results.json beside the figures; shown as tables."""
 
 import json
-import statistics
 from pathlib import Path
+
+import numpy as np
 
 from lab1.basics.files import atomic
 from lab1.experiment.profiles import output_folder
@@ -46,10 +47,12 @@ def table(header: list[str], rows: list[list]) -> str:
 def mean_and_spread(values: list[float], form: str) -> str:
     """The mean and the standard deviation, such as "0.952 ± 0.001" for the form ".3f"; of a single value, the value.
 
+    Both are nan if a value is, such as the loss of a training that diverged.
+
     A form with a plus sign, such as "+.2f", is for the mean only.
     """
-    mean = f"{statistics.mean(values):{form}}"
-    return f"{mean} ± {statistics.stdev(values):{form.removeprefix('+')}}" if len(values) > 1 else mean
+    mean = f"{np.mean(values):{form}}"
+    return f"{mean} ± {np.std(values, ddof=1):{form.removeprefix('+')}}" if len(values) > 1 else mean
 
 
 def mean_and_interval(values) -> tuple[float, float]:

@@ -3,8 +3,7 @@
 Every function takes the numbers as images/results.json holds them and returns a Markdown table.
 """
 
-import statistics
-
+from lab1.analysis.statistics import McNemar, mean_interval
 from lab1.experiment.results import mean_and_spread, table
 
 WITH, WITHOUT = "with skip connections", "without skip connections"
@@ -30,27 +29,56 @@ def depths(study: dict, unit: str = "layers") -> str:
     return table([f"after epoch {study['num_epochs'] - 1}", *(f"{depth} {unit}" for depth in columns)], rows)
 
 
-def levels(measured: dict) -> str:
-    """Exercise 2.1: how large signals and gradients are before training, in powers of ten; dead units, cosines.
+def learning_rates(trials: dict[str, dict[float, float]]) -> str:
+    """Exercise 1.2: which learning rate suits which network; the best one of each row is bold.
 
-    `measured`: "kind, depth" -> for each seed, what `lab1.analysis.signal.ends` returns.
+    `trials`: network, such as "plain, 20 layers" -> learning rate -> accuracy (0..1) on validation images.
     """
-    kinds = {key.rsplit(", ", 1)[0] for key in measured}
-    columns = sorted({int(key.rsplit(", ", 1)[1]) for key in measured})
-    forms = {"gradient": "+.2f", "output": "+.2f", "dead": ".0%", "cosine": ".2f"}
+    rates = sorted({lr for of in trials.values() for lr in of})
     rows = []
-    for kind in sorted(kinds, key=_scale_then_skip):
-        level = [mean_and_spread([of["level"] for of in measured[f"{kind}, {depth}"]], "+.2f") for depth in columns]
-        deepest = measured[f"{kind}, {columns[-1]}"]
-        rest = [f"{statistics.mean(of[key] for of in deepest):{form}}" for key, form in forms.items()]
-        rows.append([kind, *level, *rest])
-    deep = ["gradient, from last block to stem", "output, from stem to last block", "dead units", "cosine"]
-    titles = [f"{depth} layers" for depth in columns] + [f"{columns[-1]} layers: {title}" for title in deep]
-    return table(["gradient at the stem, powers of ten", *titles], rows)
+    for network, of in trials.items():
+        best = max(of, key=of.get)
+        rows.append([network, *(f"**{of[lr]:.1%}**" if lr == best else f"{of[lr]:.1%}" for lr in rates)])
+    return table(["validation accuracy", *(f"learning rate {lr}" for lr in rates)], rows)
 
 
-def _scale_then_skip(kind: str) -> tuple:
-    return "no BatchNorm" in kind, kind.partition("weights x ")[2], "no skip" in kind
+def full_cifar(records: dict[str, list[dict]]) -> str:
+    """Exercise 1.2 on all of CIFAR-10: losses and errors of trained networks, in eval mode.
+
+    `records`: network, such as "plain, 20 layers" -> the records of its trainings, one a seed. Of several seeds the
+    table gives the mean and half of its 95% interval (Student's t).
+    """
+    columns = {
+        "training loss": ("train", "loss", ".3f"),
+        "training error": ("train", "error", ".1%"),
+        "validation error": ("val", "error", ".1%"),
+        "test error": ("test", "error", ".1%"),
+    }
+    rows = []
+    for network, seeds in records.items():
+        row = [network]
+        for part, quantity, form in columns.values():
+            mean = mean_interval([record["errors"][part][quantity] for record in seeds])
+            half = f" ± {mean.high - mean.value:{form}}" if len(seeds) > 1 else ""
+            row.append(f"{mean.value:{form}}{half}")
+        rows.append(row)
+    return table(["network", *columns], rows)
+
+
+def pairs_per_seed(pairs: dict[str, list[McNemar]]) -> str:
+    """Exercise 1.2: for each seed, how many test images only one network of a pair gets right (exact McNemar test).
+
+    `pairs`: such as "residual, 56 layers / residual, 20 layers" -> one result a seed.
+    """
+    num_seeds = max(len(seeds) for seeds in pairs.values())
+    rows = []
+    for pair, seeds in pairs.items():
+        rows.append([pair, *(f"{m.only_first} / {m.only_second}, {p_value(m.p)}" for m in seeds)])
+    return table(["right in only the first / only the second", *(f"seed {seed}" for seed in range(num_seeds))], rows)
+
+
+def p_value(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def skip_connections(curves: dict, test: dict) -> str:
@@ -98,46 +126,6 @@ def spread(measured: dict) -> str:
                 across, steps = zip(*measured[key], strict=True)
                 rows.append([key, mean_and_spread(across, ".3f"), mean_and_spread(steps, ".3f")])
     return table(["spread of log10 norm", "across layers", "from step to step"], rows)
-
-
-def spread_by_layers(measured: dict) -> str:
-    """Exercise 2.1: how unevenly gradients lie across layers, by which layers are counted.
-
-    `measured`: group of layers -> as in `spread`.
-    """
-    rows = []
-    for quantity in ("gradient", "gradient x weight"):
-        for epoch in (0, 10):
-            for name in (WITH, WITHOUT):
-                key = f"{name}, {quantity}, epoch {epoch}"
-                cells = [mean_and_spread([across for across, _ in of[key]], ".3f") for of in measured.values()]
-                rows.append([key, *cells])
-    return table(["spread of log10 norm across", *measured], rows)
-
-
-def lesions(measured: dict) -> str:
-    """Exercise 2.1: the error of trained networks without one of their blocks.
-
-    `measured`: network -> what `lab1.analysis.lesions.lesion_errors` returns.
-    """
-    rows = []
-    for name in sorted(measured):
-        kept = [error for block, error in measured[name].items() if block != "none" and not _changes_shape(block)]
-        changing = [f"{error:.1%}" for block, error in sorted(measured[name].items()) if _changes_shape(block)]
-        errors = (measured[name]["none"], statistics.median(kept), min(kept), max(kept))
-        rows.append([name, *(f"{error:.1%}" for error in errors), ", ".join(changing) or "cannot be removed"])
-    header = [
-        "error on test images",
-        "no block removed",
-        "one removed that keeps the shape: median",
-        "lowest",
-        "highest",
-    ]
-    return table([*header, "one removed that changes the shape"], rows)
-
-
-def _changes_shape(block: str) -> bool:
-    return block.endswith(".0") and not block.startswith("layer1")
 
 
 def variants(measured: dict) -> str:

@@ -1,0 +1,88 @@
+"""What the trainings on all of CIFAR-10 left behind: they take hours, so they were made once, for all notebooks.
+
+benchmarks/full_cifar.py makes the files, and says what is in them.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from lab1.analysis.statistics import McNemar, mcnemar
+
+FOLDER = Path(__file__).parents[2] / "records"
+DATA = "CIFAR-10, JPEG-compressed copy: 45,000 training, 5,000 validation, 10,000 test images"
+SEEDS = (0,)  # of the depth study, as far as it has been made
+
+
+def read(name: str) -> dict:
+    """The record of one training, such as "plain-56-seed0".
+
+    Returns:
+        Strings: "data", "hardware". Numbers: "seed", "lr" (the highest of the schedule), "threads". "history": the
+        lists of `fit`. Unless the name begins with "trial": "errors", part -> "loss" and "error" (0..1) of the trained
+        network in eval mode on "train" (without augmentation), "val" and "test"; arrays "predicted" and "labels"
+        (N,) uint8, of the test images; "steps" (S,), and at these steps "grad_norm" and "weight_norm" (S, layers).
+
+    Raises:
+        FileNotFoundError: there is none of that name.
+    """
+    path = FOLDER / f"{name}.json"
+    if not path.exists():
+        known = sorted(p.stem for p in FOLDER.glob("*.json"))
+        raise FileNotFoundError(f"there is no record {name!r}: there are {', '.join(known) or 'none'}")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    arrays = path.with_suffix(".npz")
+    if arrays.exists():
+        with np.load(arrays) as stored:
+            record |= dict(stored)
+    return record
+
+
+def depth_study() -> dict[str, list[dict]]:
+    """Exercise 1.2: network, such as "plain, 20 layers" -> its records, one a seed."""
+    kinds_and_depths = [(kind, depth) for kind in ("plain", "residual") for depth in (20, 56)]
+    return {
+        f"{kind}, {depth} layers": [read(f"{kind}-{depth}-seed{seed}") for seed in SEEDS]
+        for kind, depth in kinds_and_depths
+    }
+
+
+def pairs() -> dict[str, list[McNemar]]:
+    """Exercise 1.2: two networks of the depth study -> one test on the same 10,000 test images for each seed."""
+    right = {name: [r["predicted"] == r["labels"] for r in seeds] for name, seeds in depth_study().items()}
+    chosen = [
+        ("residual, 56 layers", "residual, 20 layers"),
+        ("plain, 56 layers", "plain, 20 layers"),
+        ("residual, 20 layers", "plain, 20 layers"),
+        ("residual, 56 layers", "plain, 56 layers"),
+    ]
+    return {
+        f"{first} / {second}": [mcnemar(*both) for both in zip(right[first], right[second], strict=True)]
+        for first, second in chosen
+    }
+
+
+def trials() -> dict[str, dict[float, float]]:
+    """Exercise 1.2: network -> learning rate -> its accuracy (0..1) on validation images after three epochs."""
+    found: dict[str, dict[float, float]] = {}
+    for path in sorted(FOLDER.glob("trial-*.json")):
+        _, kind, depth, _ = path.stem.split("-")
+        record = read(path.stem)
+        found.setdefault(f"{kind}, {depth} layers", {})[record["lr"]] = record["history"]["val/accuracy"][-1]
+    return found
+
+
+def conditions(study: dict[str, list[dict]]) -> str:
+    """Data, hardware and hours of the depth study, in one line."""
+    trained = [record for seeds in study.values() for record in seeds]
+    hours = sum(minutes(record) for record in trained) / 60
+    first = trained[0]
+    machine = f"{first['hardware']}, {first['threads']} thread each"
+    return f"Data: {DATA}. {len(trained)} trainings in {hours:.1f} hours. Hardware: {machine}."
+
+
+def minutes(record: dict) -> float:
+    """How long the training took, without measuring: the median of its epochs, which a pause does not change."""
+    seconds = record["history"]["seconds"]
+    return len(seconds) * float(np.median(seconds)) / 60
