@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lab1 import GradNormLogger, ResNet
-from lab1.analysis.gradients import gradient_norms, smoothness
+from lab1.analysis.gradients import gradient_norms, layer_groups, smoothness, weight_parameters
 
 
 def by_hand(model):
@@ -273,3 +273,13 @@ def test_frozen_weights_are_not_remarked(model, capsys):
     model.stem.requires_grad_(False)
     GradNormLogger(model, torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1))
     assert capsys.readouterr().out == ""
+
+
+def test_groups_are_layers_before_a_batch_norm():
+    layers = list(weight_parameters(ResNet((1, 1), width=4)))
+    groups = [[layers[i] for i in group] for group in layer_groups(layers).values()]
+    blocks = [f"layer{i}.0.conv{j}.weight" for i in (1, 2) for j in (1, 2)]
+    assert groups[0] == blocks
+    assert groups[1] == ["stem.0.weight", *blocks]
+    assert groups[2] == layers[:-1] and layers[-1] == "fc.weight"
+    assert len(layer_groups(list(weight_parameters(ResNet((1, 1), width=4, skip=False)))).popitem()[1]) == 5

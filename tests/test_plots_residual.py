@@ -48,6 +48,15 @@ def test_landscapes_share_a_scale():
     assert limits[0] == limits[1] == pytest.approx((0.5, 8.0))
 
 
+def test_branch_ratios_beside_the_square_root():
+    measured = {f"stage {i}": np.array([[1.0, 0.7, 0.6], [1.2, 0.9, 0.6]]) for i in (1, 2, 3)}
+    axis = residual.branch_ratios(measured, "made up").axes[0]
+    *stages, reference = axis.lines
+    assert len(stages) == 3
+    np.testing.assert_allclose(stages[2].get_xydata(), [[1, 1.1], [2, 0.8], [3, 0.6]])
+    np.testing.assert_allclose(reference.get_ydata(), [1, 2**-0.5, 3**-0.5])
+
+
 def test_growth_compares_the_first_with_the_last_convolution():
     steps = np.arange(100)
     names = ("stem.0", "layer1.0.conv1", "layer1.0.projection.0", "layer1.0.conv2", "fc")

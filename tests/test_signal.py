@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from lab1 import ResNet
-from lab1.analysis.signal import QUANTITIES, block_names, mean_cosine, signal
+from lab1.analysis.signal import QUANTITIES, block_names, branch_ratios, ends, mean_cosine, signal
 
 
 def batch(n=4):
@@ -61,3 +61,36 @@ def test_one_image_is_refused():
     model, (images, labels) = ResNet((1,), width=4), batch(1)
     with pytest.raises(ValueError, match="two images"):
         signal(model, ["layer1"], images, labels)
+
+
+def test_ends_of_a_profile():
+    measured = {"gradient": [1000, 10, 10], "output": [1, 5, 10], "dead": [0.1, 0.2, 0.3], "cosine": [0, 0.5, 0.9]}
+    expected = {"level": 3, "gradient": 2, "output": 1, "dead": 0.3, "cosine": 0.9}
+    assert ends(measured) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_branch_ratios_at_the_addition(training):
+    torch.manual_seed(0)
+    model, (images, _) = ResNet((1, 1), width=4).train(training), batch()
+    ratios = branch_ratios(model, images)
+    assert list(ratios) == ["layer1.0", "layer2.0"]
+    with torch.no_grad():
+        x = model.stem(images)
+        for name, block in (("layer1.0", model.layer1[0]), ("layer2.0", model.layer2[0])):
+            shortcut = x if block.projection is None else block.projection(x)
+            branch = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
+            assert ratios[name] == pytest.approx((branch.norm() / shortcut.norm()).item(), rel=1e-4)
+            x = block(x)
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_branch_ratios_update_the_statistics_once():
+    torch.manual_seed(0)
+    model, (images, _) = ResNet((1, 1), width=4), batch()
+    branch_ratios(model, images)
+    assert model.layer2[0].projection[1].num_batches_tracked == 1
+
+
+def test_a_plain_network_has_no_branches():
+    assert branch_ratios(ResNet((1,), width=4, skip=False), batch()[0]) == {}

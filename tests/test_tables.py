@@ -37,18 +37,6 @@ def test_depths_stand_in_order_of_their_size():
     assert rows(table)[3] == ["validation accuracy, with residual connections", "100.0%", "200.0%"]
 
 
-def test_growth():
-    measured = {"no skip, BatchNorm, 110": [6.25, 0.5], "skip, BatchNorm, 110": [1, 0], "skip, BatchNorm, 8": [-1, 0]}
-    measured["no skip, BatchNorm, 8"] = [0.1, 0.02]
-    table = tables.growth(measured)
-    assert table == tables.growth(from_json(measured))
-    assert rows(table) == [
-        ["growth in powers of ten", "8 layers", "110 layers"],
-        ["skip, BatchNorm", "-1.00 ± 0.00", "+1.00 ± 0.00"],
-        ["no skip, BatchNorm", "+0.10 ± 0.02", "+6.25 ± 0.50"],
-    ]
-
-
 def test_skip_connections_compares_the_last_epochs():
     history = {"train/loss": [2.0, 1.0], "train/accuracy": [0.1, 0.4], "val/loss": [2, 1.5], "val/accuracy": [0, 0.3]}
     curves = {WITH: [history, history], WITHOUT: [history]}

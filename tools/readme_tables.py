@@ -18,7 +18,7 @@ from benchmarks import segmentation  # noqa: E402
 from benchmarks.__main__ import markdown  # noqa: E402
 from benchmarks.time_to_accuracy import share_of_time  # noqa: E402
 from lab1.basics.files import atomic  # noqa: E402
-from lab1.experiment import records, tables  # noqa: E402
+from lab1.experiment import records, residual_tables, tables  # noqa: E402
 from lab1.experiment.results import table  # noqa: E402
 
 FILES = ("README.md", "docs/results.md", "docs/speed.md")
@@ -72,16 +72,17 @@ def exercise_2_1(results: dict) -> str:
         "Test images, with 95% intervals; images that only one network of a pair gets right, and the p-value of the "
     )
     pairs += "exact McNemar test:"
-    return "\n\n".join(
-        [
-            above,
-            tables.skip_connections(r["curves"], r["test"]),
-            pairs,
-            tables.paired_tests(r["test"], r["paired"]),
-            "How unevenly the gradient norms lie, over layers and over steps:",
-            tables.spread(r["spread"]),
-        ]
-    )
+    parts = [
+        above,
+        tables.skip_connections(r["curves"], r["test"]),
+        pairs,
+        tables.paired_tests(r["test"], r["paired"]),
+        "How unevenly the gradient norms lie, over all 18 layers of the main path and over steps:",
+        tables.spread(r["spread"]),
+    ]
+    if "spread by layers" in r:
+        parts += ["Across layers that a BatchNorm follows:", residual_tables.spread_by_layers(r["spread by layers"])]
+    return "\n\n".join(parts)
 
 
 def exercise_2_2(results: dict) -> str:
@@ -166,7 +167,7 @@ def main() -> int:
         "learning-rates": tables.learning_rates(records.trials()),
         "exercise-1-pairs": tables.pairs_per_seed(records.pairs()),
         "exercise-2.1": exercise_2_1(results),
-        "growth": tables.growth(results["exercise-2.1"]["growth"]),
+        "levels": residual_tables.levels(results["exercise-2.1"]["levels"]),
         "exercise-2.2": exercise_2_2(results),
         "variants": tables.variants(results["exercise-2.2"]["variants"]),
         "canvases": tables.detection(results["exercise-2.2"]["detection"]),

@@ -15,6 +15,22 @@ def is_shortcut(layer: str) -> bool:
     return ".projection." in layer
 
 
+def layer_groups(layers: list[str]) -> dict[str, list[int]]:
+    """Which weights of a ResNet with BatchNorm are compared, by their names; the title of each choice -> indices.
+
+    Behind every one of them there is a BatchNorm, so that gradient norm times weight norm does not change when the
+    weight is rescaled. The linear layer has none behind it and is in no group.
+    """
+    blocks = [i for i, name in enumerate(layers) if ".conv" in name]
+    stem = [i for i, name in enumerate(layers) if name.startswith("stem.")]
+    projections = [i for i, name in enumerate(layers) if is_shortcut(name)]
+    return {
+        "3x3 convolutions of the blocks": blocks,
+        "these and the stem": stem + blocks,
+        "these, stem and projections": sorted(stem + blocks + projections),
+    }
+
+
 def gradient_norms(model: nn.Module) -> dict[str, float]:
     """After a backward pass: the L2 norm of the gradient of every weight, by parameter name, in depth order.
 

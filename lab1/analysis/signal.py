@@ -1,5 +1,7 @@
 """How a signal grows on its way up through a network, and its gradient on its way down."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -69,3 +71,54 @@ def mean_cosine(vectors: Tensor) -> float:
     unit = F.normalize(vectors.double(), dim=1, eps=1e-300)  # a deep network's outputs can be tiny
     n = len(unit)
     return ((unit.sum(dim=0).square().sum() - unit.square().sum()) / (n * (n - 1))).item()
+
+
+def ends(measured: dict[str, list[float]]) -> dict[str, float]:
+    """What `signal` measured, in five numbers.
+
+    Returns:
+        "level": log10 of the gradient's norm at the first layer;
+        "gradient": by how many powers of ten it grows from the last layer down to the first;
+        "output": by how many powers of ten the output's norm grows from the first layer up to the last;
+        "dead", "cosine": those of the last layer.
+    """
+    gradient, output = measured["gradient"], measured["output"]
+    return {
+        "level": math.log10(gradient[0]),
+        "gradient": math.log10(gradient[0] / gradient[-1]),
+        "output": math.log10(output[-1] / output[0]),
+        "dead": measured["dead"][-1],
+        "cosine": measured["cosine"][-1],
+    }
+
+
+@torch.no_grad()
+def branch_ratios(model: nn.Module, images: Tensor) -> dict[str, float]:
+    """How large the branch F(x) of each residual block is beside its shortcut, where the two are added.
+
+    The model's mode stays as it is; in train mode BatchNorm updates its running statistics.
+
+    Returns:
+        the name of each block, in depth order -> norm of the branch / norm of the shortcut (x or its projection),
+        both L2 norms over the whole batch.
+    """
+    blocks = {name: m for name, m in model.named_modules() if isinstance(m, BasicBlock) and m.skip}
+    branches: dict[str, float] = {}
+    shortcuts: dict[str, float] = {}
+
+    def keep(name: str, block: BasicBlock) -> list:
+        def branch(module, inputs, output):
+            branches[name] = output.double().norm().item()
+
+        def shortcut(module, inputs, output):
+            shortcuts[name] = (inputs[0] if module is block else output).double().norm().item()
+
+        return [block.bn2.register_forward_hook(branch), (block.projection or block).register_forward_hook(shortcut)]
+
+    hooks = [hook for name, block in blocks.items() for hook in keep(name, block)]
+    try:
+        model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: branches[name] / shortcuts[name] for name in blocks}

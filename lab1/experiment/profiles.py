@@ -19,6 +19,23 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Study:
+    """How much is measured on networks that are only looked at: their depths, images and seeds."""
+
+    depths: tuple[int, ...]
+    num_images: int
+    num_seeds: int
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """How finely the loss around a network is measured: the points of each side of the grid, and the images."""
+
+    num_points: int
+    num_images: int
+
+
+@dataclass(frozen=True)
 class Profile:
     """How many images, seeds and steps each exercise gets. The models and the code are the same in all of them."""
 
@@ -28,7 +45,9 @@ class Profile:
     baseline: Budget  # Exercise 1.1: an MLP, on MNIST
     mlps: Budget  # Exercise 1.2: MLPs of all depths, on MNIST
     cnns: Budget  # Exercise 1.2: CNNs of all depths, on CIFAR-10
+    signals: Study  # Exercise 2.1: CIFAR ResNets before training
     resnets: Budget  # Exercise 2.1: ResNet18 with and without skip connections, on CIFAR-10
+    landscape: Landscape  # Exercise 2.1: around each of two trained networks of 56 layers
     fcns: Budget  # Exercise 2.2: the chosen variant, on MNIST
     canvases: Budget  # Exercise 2.2: fine-tuning, on canvases of digits
     shapes: Budget  # Exercise 2.3: a network to explain, on Shapes-10
@@ -44,7 +63,9 @@ PROFILES = {
         baseline=Budget(num_train=200, num_test=60, num_epochs=20, batch_size=128),
         mlps=Budget(num_train=60, num_test=60, num_epochs=10, batch_size=128),
         cnns=Budget(num_train=20, num_test=20, num_epochs=1, batch_size=9),
+        signals=Study(depths=(8, 14), num_images=4, num_seeds=2),
         resnets=Budget(num_train=20, num_test=20, num_epochs=11, batch_size=9),
+        landscape=Landscape(num_points=3, num_images=8),
         fcns=Budget(num_train=30, num_test=20, num_epochs=1, batch_size=9),
         canvases=Budget(num_train=2, num_test=3, num_epochs=2, batch_size=8),
         shapes=Budget(num_train=10, num_test=20, num_epochs=15, batch_size=9),
@@ -57,7 +78,9 @@ PROFILES = {
         baseline=Budget(num_train=20000, num_test=None, num_epochs=20, batch_size=128),
         mlps=Budget(num_train=6000, num_test=None, num_epochs=10, batch_size=128, num_seeds=3),
         cnns=Budget(num_train=2000, num_test=1000, num_epochs=10, batch_size=32),
+        signals=Study(depths=(8, 20, 56), num_images=32, num_seeds=3),
         resnets=Budget(num_train=1500, num_test=1000, num_epochs=11, batch_size=32),
+        landscape=Landscape(num_points=11, num_images=200),
         fcns=Budget(num_train=2500, num_test=None, num_epochs=3, batch_size=32),
         canvases=Budget(num_train=600, num_test=500, num_epochs=2, batch_size=8),
         shapes=Budget(num_train=None, num_test=None, num_epochs=15, batch_size=32),
@@ -76,7 +99,9 @@ PROFILES = {
             batch_size=128 if HAS_GPU else 32,
             num_seeds=3,
         ),
+        signals=Study(depths=(8, 20, 56, 110), num_images=64, num_seeds=5),
         resnets=Budget(num_train=None, num_test=None, num_epochs=11, batch_size=128 if HAS_GPU else 32, num_seeds=3),
+        landscape=Landscape(num_points=21, num_images=500),
         fcns=Budget(
             num_train=None if HAS_GPU else 6667,  # 60,000 take a CPU 20 minutes an epoch
             num_test=None,

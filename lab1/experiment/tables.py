@@ -81,20 +81,6 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def growth(measured: dict) -> str:
-    """Exercise 2.1: how much the gradient grows from the last layer to the first one, before training.
-
-    `measured`: "kind, depth" -> mean and standard deviation over the seeds.
-    """
-    kinds = list(dict.fromkeys(key.rsplit(", ", 1)[0] for key in measured))
-    columns = sorted({int(key.rsplit(", ", 1)[1]) for key in measured})
-    rows = []
-    for kind in sorted(kinds, key=lambda kind: ("no BatchNorm" in kind, "no skip" in kind)):
-        values = [measured[f"{kind}, {depth}"] for depth in columns]
-        rows.append([kind, *(f"{mean:+.2f} ± {spread:.2f}" for mean, spread in values)])
-    return table(["growth in powers of ten", *(f"{depth} layers" for depth in columns)], rows)
-
-
 def skip_connections(curves: dict, test: dict) -> str:
     """Exercise 2.1: losses and accuracies of ResNet18 after the last epoch, mean and spread over the seeds.
 

@@ -1,4 +1,4 @@
-"""The gradient norm of every layer at the first step, with a slider over depth. Exercise 2.1."""
+"""The gradient at the output of every block before training, with a slider over depth. Exercise 2.1."""
 
 import io
 
@@ -15,7 +15,7 @@ def gradients(initial: dict[tuple[str, int], np.ndarray], source: str) -> None:
     """Choose the depth, and whether there are skip connections and BatchNorm; the other kinds stay in sight.
 
     Args:
-        initial: (kind, depth) -> gradient norms (seeds, layers), from the first layer to the last; kinds are named as
+        initial: (kind, depth) -> gradient norms (seeds, blocks), from the stem to the last block; kinds are named as
             in "skip, BatchNorm" and "no skip, no BatchNorm".
         source: which data and how many seeds, for the figure's lower edge.
     """
@@ -25,7 +25,8 @@ def gradients(initial: dict[tuple[str, int], np.ndarray], source: str) -> None:
         "skip": panel.switch("skip connections", True),
         "norm": panel.switch("BatchNorm", True),
     }
-    panel.show(controls, Profile(initial, source).draw, "The gradient norm of every layer of a ResNet, first to last.")
+    alt = "The gradient norm at the output of every block of a ResNet, from the stem to the last."
+    panel.show(controls, Profile(initial, source).draw, alt)
 
 
 class Profile:
@@ -42,7 +43,7 @@ class Profile:
             line.set(color=colour, linewidth=2)
         everything = np.concatenate(list(self.curves.values()))
         self.axis.set(xlim=(-0.01, 1.01), ylim=(everything.min() / 1.5, everything.max() * 1.5))
-        self.axis.set(xlabel="layer, from the first (0) to the last (1)", ylabel="gradient norm", title=" ")
+        self.axis.set(xlabel="block, from the stem (0) to the last (1)", ylabel="gradient norm", title=" ")
         log_scale(self.axis)
         figure.legend(loc="outside right center")
         sign(figure, source)
@@ -58,8 +59,8 @@ class Profile:
             line.set_data(np.linspace(0, 1, len(curve)), curve)
             line.set(alpha=1 if kind == chosen else 0.3, linewidth=3 if kind == chosen else 1)
             self.axis.draw_artist(line)
-        first, last = self.curves[chosen, depth][[0, -2]]  # the very last one is the linear layer
-        self.title.set_text(f"{depth} layers, {chosen}: first convolution / last one = {first / last:.3g}")
+        first, last = self.curves[chosen, depth][[0, -1]]
+        self.title.set_text(f"{depth} layers, {chosen}: stem / last block = {first / last:.3g}")
         self.axis.draw_artist(self.title)
         picture = io.BytesIO()
         Image.fromarray(np.asarray(self.canvas.buffer_rgba())).save(picture, format="png", compress_level=1)

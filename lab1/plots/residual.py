@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib import colors, ticker
 from matplotlib.figure import Figure
 
-from lab1.plots.style import BLUE, GREY, VERMILION, sign, styled
+from lab1.plots.style import BLUE, CYCLE, GREY, VERMILION, sign, styled
 
 DEPTH_MARKERS = ("o", "s", "^", "D", "v")
 
@@ -22,7 +22,7 @@ def signals(measured: dict, panels: dict[str, str], source: str) -> Figure:
     kinds = list(dict.fromkeys(kind for kind, _ in measured))
     depths = sorted({depth for _, depth in measured})
     shades = dict(zip(depths, plt.cm.viridis(np.linspace(0, 0.9, len(depths))), strict=True))
-    size = (3.6 * len(panels), 2.5 * len(kinds) + 0.6)
+    size = (1 + 2.1 * len(panels), 1.9 * len(kinds) + 0.9)
     figure, axes = plt.subplots(len(kinds), len(panels), figsize=size, sharex=True, sharey="col", squeeze=False)
     for row, kind in zip(axes, kinds, strict=True):
         for axis, quantity in zip(row, panels, strict=True):
@@ -35,14 +35,35 @@ def signals(measured: dict, panels: dict[str, str], source: str) -> Figure:
                     axis.set_ylim(-0.03, 1.03)
                 else:
                     axis.set_yscale("log")
-        row[0].set_ylabel(kind, fontsize=10)
+        row[0].set_ylabel(kind.replace(", ", "\n"), fontsize=10)
     for axis, title in zip(axes[0], panels.values(), strict=True):
         axis.set_title(title, fontsize=10)
-    for axis in axes[-1]:
-        axis.set_xlabel("place of the block (0: stem, 1: last)", fontsize=9)
+    axes[-1, len(panels) // 2].set_xlabel("place of the block (0: stem, 1: last)", fontsize=10)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(depths), fontsize=9)
     return sign(figure, f"{source}; lines: mean over the seeds (geometric on logarithmic axes)")
+
+
+@styled
+def branch_ratios(measured: dict[str, np.ndarray], source: str) -> Figure:
+    """How large the branch of each residual block is beside its shortcut, by the block's place in its stage.
+
+    Args:
+        measured: stage -> array (seeds, blocks), the ratios of its blocks.
+    """
+    figure, axis = plt.subplots(figsize=(9.5, 4.6))
+    for (stage, seeds), colour, marker in zip(measured.items(), CYCLE, DEPTH_MARKERS, strict=False):
+        place = np.arange(1, seeds.shape[1] + 1)
+        axis.plot(place, seeds.mean(axis=0), marker, color=colour, mfc="none", label=stage)
+    axis.plot(place, 1 / np.sqrt(place), color=GREY, lw=1, ls="--", label="1 / square root of the place")
+    axis.set(xscale="log", yscale="log", xlabel="place k of the block in its stage", ylabel="branch / shortcut")
+    for limits in (axis.xaxis, axis.yaxis):
+        limits.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        limits.set_minor_formatter(ticker.NullFormatter())
+    axis.set_xticks([k for k in (1, 2, 4, 8, 16) if k <= place[-1]])
+    axis.set_yticks([0.25, 0.5, 1, 1.5])
+    axis.legend(fontsize=9)
+    return sign(figure, f"{source}; points: mean over the seeds")
 
 
 @styled
@@ -87,7 +108,7 @@ def shattering(correlations: dict[str, dict[int, np.ndarray]], source: str) -> F
         shades = plt.cm.viridis(np.linspace(0, 0.9, len(depths)))
         for (depth, rows), shade, marker in zip(depths.items(), shades, DEPTH_MARKERS, strict=False):
             mean = np.mean(rows, axis=0)
-            axis.plot(mean, color=shade, marker=marker, markevery=2, ms=4, label=f"{depth} layers")
+            axis.plot(mean, color=shade, marker=marker, mfc="none", markevery=2, ms=6, label=f"{depth} layers")
         axis.axhline(0, color=GREY, lw=1)
         axis.set(title=kind, xlabel="distance in steps of the line")
     axes[0, 0].set_ylabel("correlation of the input gradients")
