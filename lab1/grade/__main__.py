@@ -24,7 +24,6 @@ exit status: 0 all notebooks were graded, 1 some could not be, 2 wrong use.
 """
 
 import argparse
-import compileall
 import os
 import re
 import secrets
@@ -116,12 +115,10 @@ def grade_all(options: argparse.Namespace) -> list[dict]:
     """Grade all submissions and write the report, which is complete after each of them. Returns their details."""
     from lab1.grade import cluster, submissions, work
     from lab1.grade.kernel import Limits
-    from lab1.grade.launch import PACKAGE
     from lab1.grade.report import Report
 
     report, seed = Report(options.out), seed_of(options)
     limits = Limits(options.seconds, options.cell_seconds, options.memory * 2**30)
-    compileall.compile_dir(PACKAGE, quiet=2)  # once, and not in every kernel
     with tempfile.TemporaryDirectory(prefix="lab1-submissions-") as unpacked:
         try:
             found = submissions.find(options.submissions, options.student, Path(unpacked))

@@ -146,6 +146,7 @@ def limit_processes() -> None:
 
 
 def main(connection_file: str, isolation: str, channel: str, names: str) -> None:
+    sys.modules["debugpy"] = None  # Jupyter's debugger: not used here, and takes time to import
     from ipykernel.kernelapp import IPKernelApp
 
     from lab1 import data
