@@ -9,6 +9,7 @@ import bleach
 from lab1.grade.notebook import Cell, plain
 from lab1.grade.report import borrowings
 from lab1.grade.run import Grading
+from lab1.grade.sandbox import limited_by
 from lab1.grade.submissions import Submission
 
 MOST_ERRORS = 10  # on the first screen
@@ -54,7 +55,8 @@ def page(submission: Submission, grading: Grading, isolation: str) -> str:
         "<h2>What the checks say</h2><p>Indented lines may quote what your code says.</p>",
         *(f'<pre class="task">{escape(clean(result.text))}</pre>' for result in results),
         f'<h2>The notebook</h2><iframe sandbox title="The notebook" srcdoc="{escape(_frame(grading.cells))}"></iframe>',
-        f'<p class="number">graded in {grading.seconds:.0f} s, isolation: {isolation}</p>',
+        f'<p class="number">graded in {grading.seconds:.0f} s, isolation: {isolation},',
+        f"memory limited by {limited_by()}</p>",
     ]
     return document(clean(title), "\n".join(parts))
 

@@ -9,17 +9,15 @@ cell is tried first as the one to blame.
 import ast
 import contextlib
 import re
-import tempfile
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
 
 from lab1.checks import Result
 from lab1.grade.judge import CHECKS, FUNCTIONS, Judge
 from lab1.grade.kernel import Kernel, Limits, Stopped
-from lab1.grade.launch import kernel
+from lab1.grade.launch import kernel, own_folder
 from lab1.grade.notebook import Cell, Unreadable, parse, plain
 from lab1.grade.outputs import Outputs
 
@@ -27,6 +25,7 @@ ATTEMPTS = 6  # the last one runs nothing but definitions after the cell that st
 DEFINING_SECONDS = 30  # for what a cell defines, when it cannot be run
 DEFINING_IN_ALL = 60
 ENDINGS = re.compile(r"\b(_exit|kill|abort|do_shutdown|alarm|setitimer)\b")  # what may end the kernel a moment later
+NETWORK = re.compile(r"URLError|ProxyError|ConnectionError|Connection refused|MaxRetry|gaierror|name resolution")
 SUSPECTS = "suspects()"
 FINISH_SECONDS = 300  # for the checks that the notebook itself has not called
 
@@ -121,8 +120,8 @@ class Run:
         """Raises RuntimeError: it cannot be scored."""
         for attempt in range(1, ATTEMPTS + 1):
             with (
-                tempfile.TemporaryDirectory(prefix="lab1-grade-", ignore_cleanup_errors=True) as folder,
-                kernel(self.beside, self.limits, self.seed, Path(folder)) as running,
+                own_folder() as folder,
+                kernel(self.beside, self.limits, self.seed, folder) as running,
             ):
                 if self._all_cells(running):
                     self._finish(running)
@@ -164,6 +163,8 @@ class Run:
             reply = running.run(cell.source, limit, outputs, self.end, cell.number, _call(SUSPECTS))
             if reply.get("status") == "error":
                 error = plain(f"{reply.get('ename')}: {reply.get('evalue')}", 200)
+                if NETWORK.search(error):
+                    error += " (there is no network while notebooks are graded)"
                 self.grading.errors.append(f"cell {cell.number}: {error}")
                 if not any(kind == "error" for kind, _ in outputs.kept):
                     outputs.kept.append(("error", error))
