@@ -51,6 +51,47 @@ FORGERIES = {  # executed before the tasks; mean_iou is wrong
         for kind in b"caresu":
             relay.pipe.send(bytes([kind]) + (1).to_bytes(4, "little") + json.dumps(result).encode())
     """,
+    "write_text": "import pathlib\npathlib.Path.write_text = lambda *a, **o: None",
+    "import hook": """
+        import sys
+        class Hook:
+            def find_spec(self, name, path=None, target=None):
+                raise SystemExit(f"{name} is mine")
+        sys.meta_path.insert(0, Hook())
+    """,
+    "summary": """
+        import sys
+        check = sys.modules["lab1.checks._check"]
+        check.Found = lambda *a, **o: type("F", (), {"kind": "holds", "found": "", "mistake": "", "hint": ""})()
+        check.Check._once = check.Check._try = lambda *a, **o: check.Found()
+    """,
+    "frames": """
+        import sys
+        def mean_iou(prediction, target, num_classes):
+            frame = sys._getframe()
+            while frame:
+                for name, value in list(frame.f_locals.items()):
+                    if hasattr(value, "send") and hasattr(value, "receive"):
+                        for said in (b"", b"[]", b'{"value": 1.0}', bytes(100)):
+                            value.send(said)
+                frame = frame.f_back
+            raise SystemExit
+    """,
+    "values of the callers": """
+        import sys
+        def mean_iou(prediction, target, num_classes):
+            frame, found = sys._getframe(), []
+            while frame:
+                found += [value for value in frame.f_locals.values() if isinstance(value, float) and 0 < value < 1]
+                frame = frame.f_back
+            return found[-1] if found else 0.5
+    """,
+    "a table made at home": """
+        known = {}
+        def mean_iou(prediction, target, num_classes):
+            key = (tuple(prediction.flatten().tolist()), tuple(target.flatten().tolist()))
+            return known.setdefault(key, 0.5)
+    """,
     "odd messages": """
         relay = get_ipython().kernel.lab1.relay
         relay.pipe.send(b"c" + bytes(4) + b"[" * 100_000)
@@ -140,14 +181,17 @@ def test_nothing_of_the_account_is_seen(tmp_path, monkeypatch):
 
 
 @needs_sandbox
-def test_nothing_outside_can_be_written(tmp_path):
+def test_nothing_outside_can_be_written(tmp_path, monkeypatch):
+    (tmp_path / "cifar10.npz").write_bytes(b"")
+    monkeypatch.setenv("LAB1_DATA", str(tmp_path))
     code = """
-        import pathlib, sys, lab1, torch
+        import os, pathlib, sys, lab1, torch
         written = []
         places = [pathlib.Path(lab1.__file__), pathlib.Path(torch.__file__).parent.parent / "x.pth"]
         places += [pathlib.Path(sys.prefix) / "x", pathlib.Path("/usr/x"), pathlib.Path("/x"), pathlib.Path("/dev/x")]
         places += [pathlib.Path("/proc/sys/kernel/core_pattern"), pathlib.Path("/proc/sysrq-trigger")]
         places += [pathlib.Path("/sys/x"), pathlib.Path("/etc/x")]
+        places += [pathlib.Path(os.environ["LAB1_DATA"]) / "cifar10.npz", pathlib.Path(f"/proc/{os.getppid()}/mem")]
         for place in places:
             try:
                 place.open("a").write("")

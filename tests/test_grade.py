@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from grading import CHECKS, FUNCTIONS, notebook
 
-from lab1.grade import autograder, formats, stats, submissions
+from lab1.grade import autograder, formats, sandbox, stats, submissions
 from lab1.grade.__main__ import main
 from lab1.grade.notebook import Cell, Unreadable, parse, plain, read_bytes
 from lab1.grade.outputs import MOST_PRINTED, Outputs
@@ -120,8 +120,10 @@ def test_every_student_has_a_row(tmp_path):
 LAYOUTS = {
     "nbgrader": ("submitted/ann/lab1/Lab1-CNNs.ipynb", "submitted/bob/lab1/Lab1-CNNs.ipynb"),
     "Moodle": ("Ann Lee_12345_assignsubmission_file/lab.ipynb", "Bob_678_assignsubmission_file_/a b/lab.ipynb"),
+    "Moodle, without folders": ("Ann_12345_assignsubmission_file_lab.ipynb", "Bo 2_678_assignsubmission_file_l.ipynb"),
     "Canvas": ("leeann_123_456_lab.ipynb", "bobby_LATE_77_459_lab-1.ipynb"),
 }
+IDENTIFIERS = {"nbgrader": ["ann", "bob"], "Canvas": ["123", "77"]}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -137,8 +139,45 @@ def test_layouts_of_the_tools(layout, zipped, tmp_path):
         with zipfile.ZipFile(source, "w") as archive:
             for name in LAYOUTS[layout]:
                 archive.write(folder / name, name)
-    expected = {"nbgrader": ["ann", "bob"], "Moodle": ["12345", "678"], "Canvas": ["123", "77"]}[layout]
-    assert sorted(each.student for each in find([source], None, tmp_path)) == expected
+    found = sorted(each.student for each in find([source], None, tmp_path))
+    assert found == IDENTIFIERS.get(layout, ["12345", "678"])
+
+
+HANDED_IN = {  # by the tool: files, and what they are: student, notebook, whether it is one
+    "Moodle": {
+        "Jürgen Ödön O'Néil_12_assignsubmission_file_/Übung 1 (final).ipynb": "12",
+        "Jürgen Ödön O'Néil_12_assignsubmission_onlinetext_/onlinetext.html": "",
+        "Ann 2_13_assignsubmission_onlinetext/onlinetext.html": "13 without",
+        "Bob_14_assignsubmission_file/report.pdf": "14 without",
+    },
+    "Canvas": {
+        "mülleränn_1_10_lab.ipynb": "",
+        "mülleränn_1_10_lab-2.ipynb": "",
+        "mülleränn_LATE_1_12_lab-1.ipynb": "1",
+        "bob_2_9_report.pdf": "2 without",
+        "eve_3_9_report.pdf": "",
+        "eve_3_8_lab.ipynb": "3",
+    },
+}
+
+
+@pytest.mark.parametrize("tool", HANDED_IN)
+def test_every_student_of_a_tool_has_one_row(tool, tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in HANDED_IN[tool]:
+            archive.writestr(name, GOOD)
+    found = find([tmp_path / "all.zip"], None, tmp_path)
+    rows = sorted(each.student + ("" if each.path else " without") for each in found)
+    assert rows == sorted(filter(None, HANDED_IN[tool].values()))
+    assert all(HANDED_IN[tool][each.name] == each.student for each in found if each.path)
+
+
+def test_two_folders_with_the_same_names_lose_nobody(tmp_path):
+    for group in ("a", "b"):
+        (tmp_path / group / "ann").mkdir(parents=True)
+        (tmp_path / group / "ann" / "lab.ipynb").write_bytes(GOOD)
+    found = find([tmp_path / "a", tmp_path / "b", tmp_path / "b"], None, tmp_path)
+    assert [each.path.parent.parent.name for each in found] == ["b", "a"] and len({each.key for each in found}) == 2
 
 
 def test_the_latest_attempt_counts(tmp_path):
@@ -287,6 +326,66 @@ def test_canvas_gradebook(tmp_path):
     assert float(rows[1]["Lab 1 (77)"]) > 0 and rows[0]["Lab 1 (77)"] == "10"
     with pytest.raises(ValueError, match=r"no assignment 'Lab 2'; it has: Lab 1 \(77\)"):
         formats.canvas([], book, "Lab 2", tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_gradebooks_of_other_settings(separator, encoding, tmp_path):
+    rows = [
+        ["Student", "ID", "SIS Login ID", "Lab 1 (77)", "Current Score"],
+        ["", "", "", "Manual Posting", ""],
+        ["    Points Possible", "", "", "10,0", "(read only)"],
+        ['O\'Néil, "Änn"', "12", "änn", "", "7"],
+        ["Lee, Bob", "13", "", "3", ""],
+    ]
+    with (tmp_path / "book.csv").open("w", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=separator, quoting=csv.QUOTE_ALL).writerows(rows)
+    every = [found_of(results=solved(64)), found_of("b.ipynb", "13", failure="empty")]
+    assert formats.canvas(every, tmp_path / "book.csv", "Lab 1 (77)", tmp_path / "out.csv") == []
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        written = list(csv.reader(file, delimiter=separator))
+    grade = written[3].pop(3)
+    assert 0 < float(grade) < 10 and rows[3].pop(3) == "" and written == rows
+
+
+@pytest.mark.parametrize("title", ["Lab 2 (78)", "Current Score", "Student", "Lab 1"])
+def test_a_title_that_canvas_does_not_know_is_refused(title, tmp_path):
+    (tmp_path / "book.csv").write_text("Student,ID,Lab 1 (77),Current Score\n")
+    with pytest.raises(ValueError, match=r"it has: Lab 1 \(77\)"):
+        formats.canvas([], tmp_path / "book.csv", title, tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("Identifier,Grade\n".encode("utf-16"), "not UTF-8"),
+        (b"ID,Name\n", "no column 'Identifier'"),
+        (b"", "no column"),
+        (b"Identifier,Grade,Grade,Last modified (grade)\n", "two columns 'Grade'"),
+    ],
+)
+def test_a_table_that_is_no_worksheet_is_refused(content, words, tmp_path):
+    (tmp_path / "sheet.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        formats.moodle([], tmp_path / "sheet.csv", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no shell scripts")
+@pytest.mark.parametrize("expected", ["systemd", "nothing"])
+def test_a_way_to_limit_memory_is_tried_before_it_is_taken(expected, tmp_path, monkeypatch):
+    ending = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"' if expected == "systemd" else "exit 1"
+    (tmp_path / "systemd-run").write_text(f'#!/bin/sh\n[ "$XDG_RUNTIME_DIR" = here ] || exit 1\n{ending}\n')
+    (tmp_path / "systemd-run").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "here")
+    monkeypatch.setattr(sandbox, "GROUPS", dict.fromkeys(sandbox.GROUPS, tmp_path / "none"))
+    sandbox.limited_by.cache_clear()
+    try:
+        assert sandbox.limited_by() == expected
+        assert bool(sandbox.scope(2**30)) == bool(sandbox.bus()) == (expected == "systemd")
+    finally:
+        sandbox.limited_by.cache_clear()
 
 
 def test_junit(tmp_path):
