@@ -143,6 +143,34 @@ def test_layouts_of_the_tools(layout, zipped, tmp_path):
     assert found == IDENTIFIERS.get(layout, ["12345", "678"])
 
 
+@pytest.mark.parametrize(
+    ("name", "student"),
+    [
+        ("Bob_14_assignsubmission_file_/submitted/13/lab1/x.ipynb", "14"),
+        ("Bob_14_assignsubmission_file_/Eve_13_assignsubmission_file_/x.ipynb", "14"),
+        ("Bob_14_assignsubmission_file_Eve_13_assignsubmission_file_x.ipynb", "14"),
+        ("bob_14_2_eve_13_99_x.ipynb", "14"),
+        ("submitted/bob/lab1/Eve_13_assignsubmission_file_/x.ipynb", "bob"),
+        ("submitted/bob/submitted/eve/lab1/x.ipynb", "bob"),
+    ],
+)
+def test_nobody_hands_in_for_somebody_else(name, student, tmp_path):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(GOOD)
+    assert [each.student for each in find([tmp_path], None, tmp_path)] == [student]
+    [named] = find([tmp_path / name], None, tmp_path)
+    assert named.student == student
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes")
+def test_what_looks_like_a_zip_or_never_ends_is_a_notebook_by_its_name(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.ipynb", "w") as archive:
+        archive.writestr("submitted/eve/lab1/x.ipynb", GOOD)
+    os.mkfifo(tmp_path / "b.ipynb")
+    jobs = [prepare(each) for each in find([tmp_path / "a.ipynb", tmp_path / "b.ipynb"], None, tmp_path)]
+    assert [job.submission.student for job in jobs] == ["", ""] and "no regular file" in jobs[1].unreadable
+
+
 HANDED_IN = {  # by the tool: files, and what they are: student, notebook, whether it is one
     "Moodle": {
         "Jürgen Ödön O'Néil_12_assignsubmission_file_/Übung 1 (final).ipynb": "12",

@@ -21,8 +21,8 @@ MOST_FILES = 100
 MOST_UNPACKED = 4 * 2**30  # bytes of a zip
 IGNORED = {".ipynb_checkpoints", "__pycache__", "__MACOSX", ".git", "lab1", "data", ".venv"}
 LAYOUTS = (  # how the tools name files: student, number, attempt
-    re.compile(r"(^|/)submitted/(?P<student_id>[^/]+)/[^/]+/[^/]+$"),  # nbgrader
-    re.compile(r"(^|/)[^/]+_(?P<student_id>\d+)_assignsubmission_[a-z]+(_[^/]*)?(/|$)"),  # Moodle, files and texts
+    re.compile(r"^submitted/(?P<student_id>[^/]+)/"),  # nbgrader
+    re.compile(r"(^|/)[^/]+?_(?P<student_id>\d+)_assignsubmission_[a-z]+(_[^/]*)?(/|$)"),  # Moodle, files and texts
     re.compile(r"(^|/)[^/_]+(_LATE)?_(?P<student_id>\d+)_(?P<attempt>\d+)_[^/]*$"),  # Canvas
 )
 
@@ -90,14 +90,18 @@ def find(paths: Iterable[Path], student: re.Pattern | None, unpacked: Path) -> l
     """
     found, names = [], set()
     for path in dict.fromkeys(paths):
-        if zipfile.is_zipfile(path):
+        if path.suffix.lower() == ".zip":
             folder = Path(tempfile.mkdtemp(dir=unpacked))
             unpack(path, folder)
             several = _in_folder(folder, student)
         elif path.is_dir():
             several = _in_folder(path, student)
         else:
-            several = [(Submission(path.as_posix(), _match(path.as_posix(), student)[0], path), path.as_posix())]
+            place = path.as_posix()
+            before, mark, after = place.partition("/submitted/")
+            if mark and not _match(f"{before}/", student)[0]:
+                place = f"submitted/{after}"
+            several = [(Submission(path.as_posix(), _match(place, student)[0], path), place)]
         for each, place in several:
             name = f"{path.as_posix()}/{each.name}" if each.name in names else each.name  # two folders, the same names
             found.append((replace(each, name=name), place))
@@ -129,12 +133,13 @@ def _in_folder(folder: Path, student: re.Pattern | None) -> list[tuple[Submissio
 
 def _match(path: str, student: re.Pattern | None) -> tuple[str, int]:
     """The student's identifier ("" if unknown) and the number of the attempt."""
-    for pattern in [student] if student else LAYOUTS:
-        if found := pattern.search(path):
-            groups = found.groupdict()
-            attempt = re.sub(r"\D", "", groups.get("attempt") or "")
-            return plain(groups.get("student_id") or "", 100), int(attempt or 0)
-    return "", 0
+    matches = [found for pattern in ([student] if student else LAYOUTS) if (found := pattern.search(path))]
+    if not matches:
+        return "", 0
+    first = min(matches, key=re.Match.start)  # what stands further back, a student may have chosen
+    groups = first.groupdict()
+    attempt = re.sub(r"\D", "", groups.get("attempt") or "")
+    return plain(groups.get("student_id") or "", 100), int(attempt or 0)
 
 
 def _latest(found: list[tuple[Submission, str]], student: re.Pattern | None) -> list[Submission]:
