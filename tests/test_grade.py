@@ -376,6 +376,15 @@ def test_gradebooks_of_other_settings(separator, encoding, tmp_path):
     assert 0 < float(grade) < 10 and rows[3].pop(3) == "" and written == rows
 
 
+def test_the_latest_of_several_gradings_is_exported(tmp_path):
+    (tmp_path / "book.csv").write_text("Student,ID,Lab 1 (77)\nLee,12,\n")
+    names = {"lee_12_9_lab.ipynb": 3, "lee_12_10_lab.ipynb": 4}
+    every = [found_of(name, results=solved(points)) for name, points in names.items()]
+    formats.canvas(every[::-1], tmp_path / "book.csv", "Lab 1 (77)", tmp_path / "out.csv")
+    points = every[1]["row"]["points"]
+    assert f"Lee,12,{points}" in (tmp_path / "out.csv").read_text() and points != every[0]["row"]["points"]
+
+
 @pytest.mark.parametrize("title", ["Lab 2 (78)", "Current Score", "Student", "Lab 1"])
 def test_a_title_that_canvas_does_not_know_is_refused(title, tmp_path):
     (tmp_path / "book.csv").write_text("Student,ID,Lab 1 (77),Current Score\n")

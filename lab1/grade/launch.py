@@ -25,7 +25,11 @@ from lab1.grade.judge import CHECKS, Judge
 from lab1.grade.kernel import Kernel, Limits
 
 PACKAGE = Path(lab1.__file__).parent
-IMPORTED = ("ipykernel.ipkernel", "matplotlib_inline.backend_inline", "PIL.JpegImagePlugin")  # by kernels, among others
+IMPORTED = (
+    "ipykernel.kernelapp",
+    "matplotlib_inline.backend_inline",
+    "PIL.JpegImagePlugin",
+)  # by kernels, among others
 KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")  # of the environment: nothing secret
 NOBODY = "http://127.0.0.1:9"
 OFFLINE = {  # so that nothing waits for a network that is not there; torch.compile needs a compiler and minutes

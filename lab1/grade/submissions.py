@@ -158,11 +158,16 @@ def _latest(found: list[tuple[Submission, str]], student: re.Pattern | None) -> 
 
 
 def _order(submission: Submission, path: str, student: re.Pattern | None) -> tuple:
-    """Later attempts come later: by the number in the name, by Canvas's "-1" at its end, by the time of the file."""
+    """Later attempts come later, by their number or else by the time of the file."""
     if submission.path is None:
         return -1, 0, 0.0
+    return *attempt(path, student), submission.path.lstat().st_mtime
+
+
+def attempt(path: str, student: re.Pattern | None = None) -> tuple[int, int]:
+    """The number of an attempt in a path, and Canvas's "-1" at its end."""
     again = re.search(r"-(\d+)\.ipynb$", path)
-    return _match(path, student)[1], int(again[1]) if again else 0, submission.path.lstat().st_mtime
+    return _match(path, student)[1], int(again[1]) if again else 0
 
 
 def _files(folder: Path) -> Iterator[Path]:
