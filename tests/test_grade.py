@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from pathlib import Path
@@ -324,6 +325,24 @@ def test_gradescope(tmp_path):
     assert found["score"] == 2 and len(found["tests"]) == 12 and found["tests"][0]["visibility"] == "visible"
     formats.gradescope([], tmp_path / "results.json")
     assert json.loads((tmp_path / "results.json").read_text())["score"] == 0
+
+
+def test_gradescope_hears_of_a_submission_without_a_notebook(tmp_path, capsys):
+    (tmp_path / "submission").mkdir()
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "submission"), "--out", str(tmp_path), "--gradescope", str(tmp_path / "results.json")])
+    assert "Hand in one notebook" in json.loads((tmp_path / "results.json").read_text())["output"]
+    assert "no submission is there" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no shell scripts")
+def test_gradescope_gets_results_of_a_grader_that_crashed(tmp_path):
+    script = (ROOT / "lab1/grade/autograder/run_autograder").read_text().replace("/autograder", str(tmp_path))
+    (tmp_path / "source").mkdir()
+    (tmp_path / "results").mkdir()
+    subprocess.run(["bash", "-c", script], capture_output=True)  # there is no Python at all
+    found = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert found["score"] == 0 and "tell your teacher" in found["output"]
 
 
 def test_autograder_zip(tmp_path):
