@@ -1,5 +1,6 @@
 """What a notebook might do to harm others, with planted stand-ins for secrets and rivals: it reaches nothing."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from grading import ALL, IN_A_SANDBOX, POINTS, graded, notebook, points, sources
 
 import lab1
+from lab1.grade import launch
 from lab1.grade.page import page
 from lab1.grade.submissions import Submission
 
@@ -231,6 +233,22 @@ def test_folders_that_cannot_be_deleted_are_gone(tmp_path, monkeypatch):
     grading, _ = probe(code)
     assert sum(points(grading).values()) == ALL
     assert not list(tmp_path.glob("lab1-grade-*"))
+
+
+def test_nothing_deep_or_locked_stays_in_the_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / "file").write_text("x")
+    here = Path.cwd()
+    with launch.own_folder() as folder:
+        (folder / "link").symlink_to(tmp_path / "victim")
+        os.chdir(folder)
+        for _ in range(2000):  # more than Python's recursion can follow
+            Path("d").mkdir()
+            os.chdir("d")
+        Path().chmod(0)
+        os.chdir(here)
+    assert [path.name for path in tmp_path.iterdir()] == ["victim"] and (tmp_path / "victim" / "file").exists()
 
 
 # What a notebook shows
