@@ -18,7 +18,7 @@ test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -x -m slow tests
 
 test-grading: $(VENV)/installed-dev
-	$(BIN)/python -m pytest tests/grading_accidents.py tests/grading_attacks.py
+	$(BIN)/python -m pytest tests/grading_*.py
 
 lab: $(VENV)/installed
 	$(BIN)/python -m jupyterlab

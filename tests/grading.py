@@ -1,6 +1,7 @@
 """Students' notebooks for the tests of the grader: some right answers, and what a case puts around them."""
 
 import json
+from dataclasses import replace
 
 from model_answers import ANSWERS
 from nbformat import v4
@@ -8,7 +9,9 @@ from nbformat import v4
 from lab1.grade import sandbox
 from lab1.grade.judge import CHECKS, FUNCTIONS
 from lab1.grade.kernel import Limits
+from lab1.grade.report import details
 from lab1.grade.run import Grading, grade
+from lab1.grade.submissions import Submission
 
 SOLVED = ("MLP", "label_map", "mean_iou")
 POINTS = {name: CHECKS[name].latest.max_points for name in SOLVED}
@@ -43,3 +46,19 @@ def graded(content, beside=None, seconds=120, cell_seconds=20, memory=2, seed=5)
 
 def points(grading):
     return {result.name: result.points for result in grading.results if result.points}
+
+
+GOOD = notebook("x = 1", "y = 2")
+
+
+def found_of(name="ann/lab.ipynb", student="12", **options):
+    """The details of a grading that says what the options say."""
+    grading = Grading(**options)
+    return details(Submission(name, student, None), grading, "bubblewrap", "d1")
+
+
+def solved(points=2):
+    """Results of which the first has so many points."""
+    results = Grading().results
+    text = "Task 1, MLP: failed\n  NO  shapes\n      Likely mistake: A layer is missing."
+    return [replace(results[0], points=points, status="failed", text=text), *results[1:]]

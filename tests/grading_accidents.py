@@ -46,7 +46,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Image
 import io
-b = io.BytesIO(); plt.imsave(b, np.random.rand(1500, 1400, 4)); Image(b.getvalue(), format="png")
+b = io.BytesIO(); plt.imsave(b, np.random.rand({size}, {size}, 4)); Image(b.getvalue(), format="png")
+"""
+KAGGLE = """
+import numpy as np
+import pandas as pd
+import os
+for dirname, _, filenames in os.walk("/kaggle/input"):
+    for filename in filenames:
+        print(os.path.join(dirname, filename))
 """
 WORKERS = """
 from torch.utils.data import DataLoader, TensorDataset
@@ -70,6 +78,10 @@ mean_iou = Answers.mean_iou
 """
 IN_IF = "if True:\n" + "\n".join(f"    {line}" for line in ANSWERS["mean_iou"].strip().splitlines())
 WRONG_LATER = "def label_map(images, labels, threshold=0.5, background=10):\n    return labels"
+SCRIPTABLE = """
+def label_map(images: torch.Tensor, labels: torch.Tensor, threshold: float = 0.5, background: int = 10) -> torch.Tensor:
+    return torch.where(images[:, 0] > threshold, labels[:, None, None], background)
+""".strip()
 OWN = ANSWERS["mean_iou"].strip()
 
 # name: cells, points lost, failed cells (at least, at most), words in the errors or remarks
@@ -130,9 +142,7 @@ CASES = {
     "definition below an error": (sources(mean_iou=f"nothing_here\n\n{OWN}"), (), (1, 1), "NameError"),
     "download": (
         sources(first=["import urllib.request\nurllib.request.urlopen('http://example.com')"]),
-        (),
-        (1, 1),
-        "",
+        *((), (1, 1), "there is no network"),
     ),
     "W&B online": (
         sources(
@@ -160,7 +170,20 @@ CASES = {
         (0, 1),
         "",
     ),
-    "a picture of 8 MB": (sources(first=[NOISE]), (), (0, 1), ""),
+    "a picture of 8 MB": (sources(first=[NOISE.format(size=1450)]), (), (0, 1), ""),
+    "a picture of 25 MB": (sources(first=[NOISE.format(size=2600)]), (), (0, 1), ""),
+    "in try": (sources(mean_iou=IN_IF.replace("if True:", "try:") + "\nfinally:\n    pass"), (), (0, 0), ""),
+    "cached": (sources(mean_iou=f"import functools\n\n\n@functools.lru_cache\n{OWN}"), (), (0, 0), ""),
+    "without gradients": (sources(mean_iou=f"@torch.no_grad()\n{OWN}"), (), (0, 0), ""),
+    "scripted": (sources(label_map=f"@torch.jit.script\n{SCRIPTABLE}"), (), (0, 0), ""),
+    "timeit on a definition": (sources(first=["%%timeit -n 1 -r 1\ndef unused():\n    pass"]), (), (0, 0), ""),
+    "Kaggle's first cell": (sources(first=[KAGGLE]), (), (0, 1), ""),
+    "interop threads": (sources(first=["torch.set_num_interop_threads(8)"]), (), (0, 1), ""),
+    "LaTeX": (sources(first=["%%latex\n$x$"]), (), (0, 0), ""),
+    "torchvision's download": (
+        sources(first=["from torchvision.datasets import MNIST\nMNIST('images', download=True)"]),
+        *((), (1, 1), "network"),
+    ),
     "1,000 cells": (sources(last=["x = 1"] * 975), (), (0, 0), ""),
 }
 
@@ -211,5 +234,10 @@ def test_json_of_old_and_new_versions():
             for key in ("metadata", "outputs", "execution_count", "id"):
                 del cell[key]
 
-    for change in (version(2), version(9), strip, lambda found: found.pop("nbformat")):
+    def deepnote(found):
+        found["metadata"] = {"deepnote_notebook_id": "x"}
+        for cell in found["cells"]:
+            cell |= {"deepnote_cell_type": "code", "outputs": [{"output_type": "execute_result", "data": float("nan")}]}
+
+    for change in (version(2), version(9), strip, deepnote, lambda found: found.pop("nbformat")):
         assert points(graded(variant(change))) == POINTS

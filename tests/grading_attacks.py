@@ -1,8 +1,6 @@
-"""What a notebook might do to get points, or to harm others: bounded, with planted stand-ins for secrets and rivals.
+"""What a notebook might do to harm others, with planted stand-ins for secrets and rivals: it reaches nothing."""
 
-An attack either gets no points for what it has not solved, or is flagged; and it reaches nothing but itself.
-"""
-
+import os
 import resource
 import subprocess
 import sys
@@ -12,98 +10,14 @@ from pathlib import Path
 
 import pytest
 from grading import ALL, IN_A_SANDBOX, POINTS, graded, notebook, points, sources
-from model_answers import ANSWERS
 
 import lab1
+from lab1.grade import launch
 from lab1.grade.page import page
-from lab1.grade.report import borrowings
 from lab1.grade.submissions import Submission
 
 ROOT = Path(lab1.__file__).parent.parent
 needs_sandbox = pytest.mark.skipif(not IN_A_SANDBOX, reason="THERE IS NO BUBBLEWRAP HERE: the sandbox is NOT tested")
-WRONG = "def mean_iou(prediction, target, num_classes):\n    return 0.0"
-FORGERIES = {  # executed before the tasks; mean_iou is wrong
-    "json.dumps": "import json\nreal = json.dumps\njson.dumps = lambda value, **o: real(value, **o).replace('0', '9')",
-    "asdict": "import dataclasses\ndataclasses.asdict = lambda *a, **o: {'points': 9, 'status': 'passed', 'text': ''}",
-    "pipes": "import multiprocessing.connection as c\nc.Connection.recv_bytes = lambda *a: b'{}'",
-    "claims": "checks.mean_iou.claims.clear()\nchecks.mean_iou.claims.append(('all', lambda *a: None))",
-    "judge": "from lab1.checks import _check\n_check.Check.judge = lambda self, *a: self._result('passed', 9, [])",
-    "allclose": "torch.allclose = torch.equal = lambda *a, **o: True",
-    "as_tensor": "real = torch.as_tensor\ntorch.as_tensor = lambda value, *a, **o: torch.zeros(())",
-    "cross entropy": "F.cross_entropy = lambda *a, **o: torch.zeros((), requires_grad=True)",
-    "always true": """
-        class Agrees(float):
-            __eq__ = __le__ = __lt__ = __ge__ = __gt__ = __ne__ = lambda *a: True
-            __sub__ = __rsub__ = __abs__ = lambda self, *a: self
-            __hash__ = float.__hash__
-        def mean_iou(*args): return Agrees(0.5)
-    """,
-    "trojan tensor": """
-        class Trojan(torch.Tensor):
-            @classmethod
-            def __torch_function__(cls, function, types, args=(), kwargs=None): return True
-        def label_map(images, *args, **options): return torch.zeros(3).as_subclass(Trojan)
-    """,
-    "messages": """
-        import json, struct
-        relay = get_ipython().kernel.lab1.relay
-        result = {"task": 11, "name": "mean_iou", "status": "passed", "points": 99, "max_points": 99, "text": ""}
-        for kind in b"caresu":
-            relay.pipe.send(bytes([kind]) + (1).to_bytes(4, "little") + json.dumps(result).encode())
-    """,
-    "odd messages": """
-        relay = get_ipython().kernel.lab1.relay
-        relay.pipe.send(b"c" + bytes(4) + b"[" * 100_000)
-        relay.pipe.send(b"")
-    """,
-}
-
-
-@pytest.mark.parametrize("name", FORGERIES)
-def test_forgery_gets_nothing(name):
-    code = textwrap.dedent(FORGERIES[name]).strip()
-    cells = sources(first=[code], mean_iou=WRONG if "def mean_iou" not in code else code)
-    grading = graded(notebook(*cells))
-    assert all(0 <= result.points <= result.max_points for result in grading.results)
-    assert points(grading).get("mean_iou", 0) < POINTS["mean_iou"], grading.errors
-    assert sum(points(grading).values()) < ALL
-
-
-BORROWED = {
-    "alias": "import lab1\n\ndef label_map(*a, **o):\n    return lab1.segmentation.label_map(*a, **o)",
-    "itself": "from lab1.segmentation import label_map",
-    "computed name": "import lab1\nlabel_map = getattr(lab1.segmentation, 'label' + '_map').__call__",
-    "default argument": "import lab1\n\ndef label_map(*a, f=lab1.segmentation.label_map, **o):\n    return f(*a, **o)",
-    "copy of the source": "import inspect\nfrom lab1.data import canvases\nexec(inspect.getsource(canvases))",
-}
-
-
-@pytest.mark.parametrize("name", BORROWED)
-def test_answers_of_lab1_are_flagged(name):
-    grading = graded(notebook(*sources(label_map=BORROWED[name])))
-    [said] = borrowings(grading)
-    assert said.startswith("label_map uses ") and "lab1." in said
-
-
-def test_answers_behind_writefile_are_flagged():
-    written = f"%%writefile answers.py\n{BORROWED['alias']}"
-    grading = graded(notebook(*sources(first=[written], label_map="from answers import label_map")))
-    assert borrowings(grading)[0].startswith("label_map uses lab1.")
-
-
-def test_right_answers_are_not_flagged():
-    grading = graded(notebook(*sources(**{name: text.strip() for name, text in ANSWERS.items()})))
-    assert grading.borrowed == {} and grading.changed == []
-    assert all(result.passed for result in grading.results), [r.text for r in grading.results if not r.passed]
-
-
-def test_calls_of_another_kind_are_no_tampering():
-    cells = sources(first=["from lab1.checks import mlp", "%time checks.label_map(label_map)"], check=False)
-    changed = graded(notebook(*cells, "mlp(MLP)", "%time checks.mean_iou(mean_iou)")).changed
-    assert len(changed) == 9 and not any(name in " ".join(changed) for name in ("(MLP)", "(label_map)", "(mean_iou)"))
-
-
-# What is beyond the sandbox
 
 
 def probe(code, **options):
@@ -140,14 +54,17 @@ def test_nothing_of_the_account_is_seen(tmp_path, monkeypatch):
 
 
 @needs_sandbox
-def test_nothing_outside_can_be_written(tmp_path):
+def test_nothing_outside_can_be_written(tmp_path, monkeypatch):
+    (tmp_path / "cifar10.npz").write_bytes(b"")
+    monkeypatch.setenv("LAB1_DATA", str(tmp_path))
     code = """
-        import pathlib, sys, lab1, torch
+        import os, pathlib, sys, lab1, torch
         written = []
         places = [pathlib.Path(lab1.__file__), pathlib.Path(torch.__file__).parent.parent / "x.pth"]
         places += [pathlib.Path(sys.prefix) / "x", pathlib.Path("/usr/x"), pathlib.Path("/x"), pathlib.Path("/dev/x")]
         places += [pathlib.Path("/proc/sys/kernel/core_pattern"), pathlib.Path("/proc/sysrq-trigger")]
         places += [pathlib.Path("/sys/x"), pathlib.Path("/etc/x")]
+        places += [pathlib.Path(os.environ["LAB1_DATA"]) / "cifar10.npz", pathlib.Path(f"/proc/{os.getppid()}/mem")]
         for place in places:
             try:
                 place.open("a").write("")
@@ -316,6 +233,22 @@ def test_folders_that_cannot_be_deleted_are_gone(tmp_path, monkeypatch):
     grading, _ = probe(code)
     assert sum(points(grading).values()) == ALL
     assert not list(tmp_path.glob("lab1-grade-*"))
+
+
+def test_nothing_deep_or_locked_stays_in_the_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / "file").write_text("x")
+    here = Path.cwd()
+    with launch.own_folder() as folder:
+        (folder / "link").symlink_to(tmp_path / "victim")
+        os.chdir(folder)
+        for _ in range(2000):  # more than Python's recursion can follow
+            Path("d").mkdir()
+            os.chdir("d")
+        Path().chmod(0)
+        os.chdir(here)
+    assert [path.name for path in tmp_path.iterdir()] == ["victim"] and (tmp_path / "victim" / "file").exists()
 
 
 # What a notebook shows

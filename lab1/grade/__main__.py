@@ -24,7 +24,6 @@ exit status: 0 all notebooks were graded, 1 some could not be, 2 wrong use.
 """
 
 import argparse
-import compileall
 import os
 import re
 import secrets
@@ -114,14 +113,12 @@ def seed_of(options: argparse.Namespace) -> int:
 
 def grade_all(options: argparse.Namespace) -> list[dict]:
     """Grade all submissions and write the report, which is complete after each of them. Returns their details."""
-    from lab1.grade import cluster, submissions, work
+    from lab1.grade import cluster, formats, submissions, work
     from lab1.grade.kernel import Limits
-    from lab1.grade.launch import PACKAGE
     from lab1.grade.report import Report
 
     report, seed = Report(options.out), seed_of(options)
     limits = Limits(options.seconds, options.cell_seconds, options.memory * 2**30)
-    compileall.compile_dir(PACKAGE, quiet=2)  # once, and not in every kernel
     with tempfile.TemporaryDirectory(prefix="lab1-submissions-") as unpacked:
         try:
             found = submissions.find(options.submissions, options.student, Path(unpacked))
@@ -130,6 +127,8 @@ def grade_all(options: argparse.Namespace) -> list[dict]:
         if options.regrade:
             found = [each for each in found if {each.student, each.name} & set(options.regrade)]
         if not found:
+            if options.gradescope:
+                formats.gradescope([], options.gradescope)
             options.error("no submission is there: name another folder, or another --regrade")
 
         def jobs(bar) -> Iterator[cluster.Job]:
@@ -200,6 +199,7 @@ def main(words: list[str] | None = None) -> int:
     words = [f"{graded} of {len(rows)} notebooks graded", *(f"{n} {word}" for word, n in flagged.items() if n)]
     isolations = {row["isolation"] for row in rows} - {"bubblewrap", ""}
     words += [f"not isolated ({', '.join(sorted(isolations))})"] if isolations else []
+    words += ["memory watched, not limited"] if not options.scheduler and sandbox.limited_by() == "nothing" else []
     print(f"{', '.join(words)}: {options.out / 'scores.csv'}")
     return 0 if graded == len(rows) else 1
 

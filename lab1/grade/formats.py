@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,11 +17,21 @@ from lab1.basics.files import atomic
 from lab1.grade.notebook import Unreadable, read_bytes
 from lab1.grade.page import clean
 from lab1.grade.report import safe
+from lab1.grade.submissions import attempt
 
 MOODLE = ("Identifier", "Grade", "Last modified (grade)")  # columns without which Moodle takes no worksheet
 MOODLE_FEEDBACK = "Feedback comments"
 CANVAS = ("Student", "ID")
-POINTS_POSSIBLE = "Points Possible"
+SEPARATORS = ",;\t"
+
+
+@dataclass
+class Table:
+    """A gradebook as it was exported, with the sign between its columns."""
+
+    header: list[str]
+    rows: list[dict[str, str]]
+    separator: str
 
 
 def gradescope(every: list[dict], path: Path) -> None:
@@ -73,15 +84,15 @@ def moodle(every: list[dict], worksheet: Path, path: Path) -> list[str]:
     Raises:
         ValueError: it is none.
     """
-    header, rows = _table(worksheet, MOODLE)
-    points = {row["Identifier"]: _number(row.get("Maximum grade") or "") for row in rows}
+    table = _table(worksheet, MOODLE)
 
     def fill(row: dict, found: dict) -> None:
-        row["Grade"] = _scaled(found["row"], points[row["Identifier"]])
-        if MOODLE_FEEDBACK in header:
+        if found["row"]["status"] == "graded":
+            row["Grade"] = _scaled(found["row"], _number(row.get("Maximum grade", "")))
+        if MOODLE_FEEDBACK in row:
             row[MOODLE_FEEDBACK] = feedback(found)
 
-    return _fill(every, header, rows, lambda row: re.sub(r"\D", "", row["Identifier"]), fill, path)
+    return _fill(every, table, lambda row: re.sub(r"\D", "", row["Identifier"]), fill, path)
 
 
 def canvas(every: list[dict], gradebook: Path, title: str, path: Path) -> list[str]:
@@ -90,17 +101,18 @@ def canvas(every: list[dict], gradebook: Path, title: str, path: Path) -> list[s
     Raises:
         ValueError: it is none, or has no such assignment; Canvas would make a new one.
     """
-    header, rows = _table(gradebook, CANVAS)
-    if title not in header or title in CANVAS:
-        columns = ", ".join(name for name in header if re.search(r"\(\d+\)$", name)) or "none"
-        raise ValueError(f"{gradebook} has no assignment {title!r}; it has: {columns}")
-    possible = [row[title] for row in rows if row["Student"].strip() == POINTS_POSSIBLE]
-    most = _number(possible[0]) if possible else None
+    table = _table(gradebook, CANVAS)
+    assignments = [name for name in table.header if re.search(r"\(\d+\)$", name)]
+    if title not in assignments:
+        raise ValueError(f"{gradebook} has no assignment {title!r}; it has: {', '.join(assignments) or 'none'}")
+    possible = [_number(row[title]) for row in table.rows if not row["ID"].strip()]  # of "Points Possible"
+    most = next((number for number in possible if number), None)
 
     def fill(row: dict, found: dict) -> None:
-        row[title] = _scaled(found["row"], most)
+        if found["row"]["status"] == "graded":
+            row[title] = _scaled(found["row"], most)
 
-    return _fill(every, header, rows, lambda row: row["ID"].strip(), fill, path)
+    return _fill(every, table, lambda row: row["ID"].strip(), fill, path)
 
 
 def feedback(found: dict) -> str:
@@ -109,32 +121,38 @@ def feedback(found: dict) -> str:
     return str(safe(f"{found['row']['error']} - {tasks}" if found["row"]["status"] != "graded" else tasks))
 
 
-def _fill(every: list[dict], header: list[str], rows: list[dict], key: Callable, fill: Callable, path: Path) -> list:
-    students = {each["row"]["student"]: each for each in every if each["row"]["student"]}
+def _fill(every: list[dict], table: Table, key: Callable, fill: Callable, path: Path) -> list[str]:
+    attempts = sorted(every, key=lambda each: (attempt(each["row"]["notebook"]), each["row"]["status"] == "graded"))
+    students = {each["row"]["student"]: each for each in attempts if each["row"]["student"]}  # the latest of each
     known = set()
-    for row in rows:
+    for row in table.rows:
         if found := students.get(key(row)):
             known.add(key(row))
-            if found["row"]["status"] == "graded":
-                fill(row, found)
+            fill(row, found)
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, header)
+    writer = csv.DictWriter(text, table.header, delimiter=table.separator)
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(table.rows)
     _write(path, text.getvalue())
     return sorted(set(students) - known)
 
 
-def _table(path: Path, columns: tuple[str, ...]) -> tuple[list[str], list[dict]]:
+def _table(path: Path, columns: tuple[str, ...]) -> Table:
+    """Raises ValueError: the file is no such table."""
     try:
         text = read_bytes(path).decode("utf-8-sig")
-    except (Unreadable, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
+    except Unreadable as error:
+        raise ValueError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: download it anew, or save it as 'CSV UTF-8'") from error
+    separator = max(SEPARATORS, key=text.partition("\n")[0].count)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     header = list(rows.fieldnames or [])
     if missing := [name for name in columns if name not in header]:
         raise ValueError(f"{path} has no column {missing[0]!r}: download it anew, as CSV in English")
-    return header, [{name: row.get(name) or "" for name in header} for row in rows]
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise ValueError(f"{path} has two columns {twice[0]!r}: rename one of them")
+    return Table(header, [{name: row.get(name) or "" for name in header} for row in rows], separator)
 
 
 def _number(text: str) -> float | None:

@@ -6,6 +6,7 @@ where points are given.
 
 import ast
 import contextlib
+import gc
 import io
 import os
 import shutil
@@ -146,6 +147,8 @@ def limit_processes() -> None:
 
 
 def main(connection_file: str, isolation: str, channel: str, names: str) -> None:
+    gc.disable()  # it looks through all objects again and again, of which imports make many that stay
+    sys.modules["debugpy"] = None  # Jupyter's debugger: not used here, and takes time to import
     from ipykernel.kernelapp import IPKernelApp
 
     from lab1 import data
@@ -163,6 +166,8 @@ def main(connection_file: str, isolation: str, channel: str, names: str) -> None
     app.shell.ask_exit = lambda: None  # exit() is not the end of the other cells
     app.kernel.lab1 = Notebook(app.shell, names.split(","))
     observe.connect(app.kernel.lab1, int(channel))
+    gc.freeze()
+    gc.enable()
     app.start()
 
 

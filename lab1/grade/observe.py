@@ -13,7 +13,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType
 
@@ -45,6 +45,9 @@ def connect(notebook, descriptor: int) -> None:
     _check.Check.judge = lambda check, channel: relay.judge(check, channel)
     _check.SECONDS = WALL_SECONDS
     _isolation.serve = relay.serve
+    for name, observation in list(vars(observer.Observer).items()):
+        if not name.startswith("_"):
+            setattr(observer.Observer, name, relay.watched(observation))
     notebook.relay = relay
 
 
@@ -61,6 +64,7 @@ class Relay:
     def __init__(self, notebook, descriptor: int):
         self.notebook, self.pipe, self.number = notebook, Pipe(descriptor, descriptor), 0
         self.given, self.passed, self.shared = None, set(), mmap.mmap(-1, 2**14)
+        self.watch = None
 
     def judge(self, check, channel: Pipe | Queues) -> Result:
         """In place of Check.judge: the result comes from the grader."""
@@ -111,7 +115,7 @@ class Relay:
         known = codes()
         seen, found = set(), []
 
-        def watch(frame, event, argument):  # called for each call of a Python function
+        def watch(frame, event, argument):
             code = frame.f_code
             if id(code) in seen:
                 return
@@ -125,8 +129,21 @@ class Relay:
             signal.signal(signal.SIGXCPU, self.too_slow)
             used = int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
             resource.setrlimit(resource.RLIMIT_CPU, (used + OWN_SECONDS, used + OWN_SECONDS + 5))
-        sys.settrace(watch)
+        self.watch = watch
         serve(answer, channel)
+
+    def watched(self, observation: Callable) -> Callable:
+        """The observation, with `watch` called for each call of a Python function in it."""
+
+        @functools.wraps(observation)
+        def observe(*arguments, **options):
+            sys.settrace(self.watch)
+            try:
+                return observation(*arguments, **options)
+            finally:
+                sys.settrace(None)
+
+        return observe
 
     def too_slow(self, *_) -> None:
         self.shared[0] = 1

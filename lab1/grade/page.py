@@ -9,6 +9,7 @@ import bleach
 from lab1.grade.notebook import Cell, plain
 from lab1.grade.report import borrowings
 from lab1.grade.run import Grading
+from lab1.grade.sandbox import limited_by
 from lab1.grade.submissions import Submission
 
 MOST_ERRORS = 10  # on the first screen
@@ -35,6 +36,7 @@ def page(submission: Submission, grading: Grading, isolation: str) -> str:
     results = grading.results
     points, most = (sum(getattr(result, name) for result in results) for name in ("points", "max_points"))
     title = submission.name.rpartition("/")[2]
+    memory = "watched, not limited" if limited_by() == "nothing" else f"limited by {limited_by()}"
     rows = [
         f'<tr><td>{r.task}</td><td>{r.name}</td><td class="{r.status}">{r.status}</td>'
         f"<td>{r.points} of {r.max_points}</td></tr>"
@@ -54,7 +56,7 @@ def page(submission: Submission, grading: Grading, isolation: str) -> str:
         "<h2>What the checks say</h2><p>Indented lines may quote what your code says.</p>",
         *(f'<pre class="task">{escape(clean(result.text))}</pre>' for result in results),
         f'<h2>The notebook</h2><iframe sandbox title="The notebook" srcdoc="{escape(_frame(grading.cells))}"></iframe>',
-        f'<p class="number">graded in {grading.seconds:.0f} s, isolation: {isolation}</p>',
+        f'<p class="number">graded in {grading.seconds:.0f} s, isolation: {isolation}, memory {memory}</p>',
     ]
     return document(clean(title), "\n".join(parts))
 

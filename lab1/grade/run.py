@@ -9,17 +9,15 @@ cell is tried first as the one to blame.
 import ast
 import contextlib
 import re
-import tempfile
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
 
 from lab1.checks import Result
 from lab1.grade.judge import CHECKS, FUNCTIONS, Judge
 from lab1.grade.kernel import Kernel, Limits, Stopped
-from lab1.grade.launch import kernel
+from lab1.grade.launch import kernel, own_folder
 from lab1.grade.notebook import Cell, Unreadable, parse, plain
 from lab1.grade.outputs import Outputs
 
@@ -27,6 +25,8 @@ ATTEMPTS = 6  # the last one runs nothing but definitions after the cell that st
 DEFINING_SECONDS = 30  # for what a cell defines, when it cannot be run
 DEFINING_IN_ALL = 60
 ENDINGS = re.compile(r"\b(_exit|kill|abort|do_shutdown|alarm|setitimer)\b")  # what may end the kernel a moment later
+NETWORK = re.compile(r"URLError|ProxyError|ConnectionError|Connection refused|MaxRetry|gaierror|name resolution")
+SUSPECTS = "suspects()"
 FINISH_SECONDS = 300  # for the checks that the notebook itself has not called
 
 
@@ -120,8 +120,8 @@ class Run:
         """Raises RuntimeError: it cannot be scored."""
         for attempt in range(1, ATTEMPTS + 1):
             with (
-                tempfile.TemporaryDirectory(prefix="lab1-grade-", ignore_cleanup_errors=True) as folder,
-                kernel(self.beside, self.limits, self.seed, Path(folder)) as running,
+                own_folder() as folder,
+                kernel(self.beside, self.limits, self.seed, folder) as running,
             ):
                 if self._all_cells(running):
                     self._finish(running)
@@ -137,8 +137,7 @@ class Run:
         for cell in self.code:
             outputs = Outputs(images)
             try:
-                self._one(running, cell, outputs)
-                self.suspects = self._suspects(running)
+                self.suspects = self._suspects(self._one(running, cell, outputs) or _asked(running, SUSPECTS))
             except Stopped as stopped:
                 self._blame(cell.number, str(stopped))
                 self.left = self.end - time.monotonic()
@@ -146,26 +145,30 @@ class Run:
             cell.outputs = outputs.kept
         return True
 
-    def _suspects(self, running: Kernel) -> list[int]:
+    def _suspects(self, said: dict) -> list[int]:
         """The cells so far that may stop the kernel during a later one, the likeliest last."""
-        said = _asked(running, "suspects()").get("cells")
+        cells = said.get("cells") if isinstance(said.get("cells"), list) else []
         worded = [cell.number for cell in self.code if ENDINGS.search(cell.source)]
-        return [*worded, *(each for each in said or [] if isinstance(each, int))]
+        return [*worded, *(each for each in cells if isinstance(each, int))]
 
-    def _one(self, running: Kernel, cell: Cell, outputs: Outputs) -> None:
+    def _one(self, running: Kernel, cell: Cell, outputs: Outputs) -> dict:
+        """What the kernel says about suspects after the cell; nothing after one that failed or was left out."""
         left_out = self.grading.left_out
         if time.monotonic() > self.end:
             left_out.setdefault(cell.number, self.limits.time_is_over)
         elif cell.number > self.definitions_after:
             left_out.setdefault(cell.number, "cells before it were stopped")
         if cell.number not in left_out:
-            reply = running.run(cell.source, self.limits.cell_seconds, outputs, self.end, cell.number)
+            limit = self.limits.cell_seconds
+            reply = running.run(cell.source, limit, outputs, self.end, cell.number, _call(SUSPECTS))
             if reply.get("status") == "error":
                 error = plain(f"{reply.get('ename')}: {reply.get('evalue')}", 200)
+                if NETWORK.search(error):
+                    error += " (there is no network while notebooks are graded)"
                 self.grading.errors.append(f"cell {cell.number}: {error}")
                 if not any(kind == "error" for kind, _ in outputs.kept):
                     outputs.kept.append(("error", error))
-            return
+            return _said(reply)
         reason = f"left out: {left_out[cell.number]}"
         self.grading.errors.append(f"cell {cell.number}: {reason}")
         if cell.number not in self.stopped_twice and self.defining > 0:
@@ -173,6 +176,7 @@ class Run:
             running.run(_call(f"define_only({cell.source!r}, {cell.number})"), DEFINING_SECONDS, Outputs())
             self.defining -= time.monotonic() - begin
         outputs.kept.append(("error", f"{reason.capitalize()}. Only what it defines was executed."))
+        return {}
 
     def _blame(self, cell: int, reason: str) -> None:
         """Leave out the cell that has stopped the kernel, or first one before it that had left something running."""
@@ -228,8 +232,12 @@ def _call(words: str) -> str:
 
 
 def _asked(running: Kernel, words: str, seconds: float = DEFINING_SECONDS) -> dict:
-    """What the kernel answers to a question; nothing if it says nothing that can be read."""
-    reply = running.run("", seconds, Outputs(), expression=_call(words))
+    """What the kernel answers to a question."""
+    return _said(running.run("", seconds, Outputs(), expression=_call(words)))
+
+
+def _said(reply: dict) -> dict:
+    """What the kernel has answered; nothing if it says nothing that can be read."""
     with contextlib.suppress(Exception):
         return dict(reply["user_expressions"]["said"]["data"]["application/json"])
     return {}

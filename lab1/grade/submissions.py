@@ -11,7 +11,7 @@ import tempfile
 import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from lab1.grade.notebook import Unreadable, plain, read_bytes
@@ -21,9 +21,9 @@ MOST_FILES = 100
 MOST_UNPACKED = 4 * 2**30  # bytes of a zip
 IGNORED = {".ipynb_checkpoints", "__pycache__", "__MACOSX", ".git", "lab1", "data", ".venv"}
 LAYOUTS = (  # how the tools name files: student, number, attempt
-    re.compile(r"(^|/)submitted/(?P<student_id>[^/]+)/[^/]+/[^/]+\.ipynb$"),  # nbgrader
-    re.compile(r"(^|/)(?P<name>[^/]+)_(?P<student_id>\d+)_assignsubmission_file[^/]*/"),  # Moodle
-    re.compile(r"(^|/)(?P<name>[^/_]+)(_LATE)?_(?P<student_id>\d+)_(?P<attempt>\d+)_[^/]*\.ipynb$"),  # Canvas
+    re.compile(r"^submitted/(?P<student_id>[^/]+)/"),  # nbgrader
+    re.compile(r"(^|/)[^/]+?_(?P<student_id>\d+)_assignsubmission_[a-z]+(_[^/]*)?(/|$)"),  # Moodle, files and texts
+    re.compile(r"(^|/)[^/_]+(_LATE)?_(?P<student_id>\d+)_(?P<attempt>\d+)_[^/]*$"),  # Canvas
 )
 
 
@@ -88,45 +88,58 @@ def find(paths: Iterable[Path], student: re.Pattern | None, unpacked: Path) -> l
     Raises:
         Unreadable: a zip is damaged or too large.
     """
-    found = []
-    for path in paths:
-        if zipfile.is_zipfile(path):
+    found, names = [], set()
+    for path in dict.fromkeys(paths):
+        if path.suffix.lower() == ".zip":
             folder = Path(tempfile.mkdtemp(dir=unpacked))
             unpack(path, folder)
-            found += _in_folder(folder, student)
+            several = _in_folder(folder, student)
         elif path.is_dir():
-            found += _in_folder(path, student)
+            several = _in_folder(path, student)
         else:
-            found.append((Submission(path.as_posix(), _match(path.as_posix(), student)[0], path), path.as_posix()))
+            place = path.as_posix()
+            before, mark, after = place.partition("/submitted/")
+            if mark and not _match(f"{before}/", student)[0]:
+                place = f"submitted/{after}"
+            several = [(Submission(path.as_posix(), _match(place, student)[0], path), place)]
+        for each, place in several:
+            name = f"{path.as_posix()}/{each.name}" if each.name in names else each.name  # two folders, the same names
+            found.append((replace(each, name=name), place))
+            names.add(name)
     return _latest(found, student)
 
 
 def _in_folder(folder: Path, student: re.Pattern | None) -> list[tuple[Submission, str]]:
-    notebooks = [file for file in _files(folder) if file.suffix == ".ipynb"]
+    """The submissions in a folder, each with the path that tells whose it is."""
     prefix = "submitted/" if folder.name == "submitted" else ""
-    found = []
-    for file in notebooks:
+    homes = folder / "submitted" if (folder / "submitted").is_dir() else folder
+    found, full, are_files = [], set(), False
+    for file in _files(folder):
         name = file.relative_to(folder).as_posix()
-        found.append((Submission(name, _match(prefix + name, student)[0], file), prefix + name))
-    if not any(file.parent == folder for file in notebooks):  # every folder is somebody's
-        homes = folder / "submitted" if (folder / "submitted").is_dir() else folder
-        full = {file.relative_to(homes).parts[0] for file in notebooks if file.is_relative_to(homes)}
-        for home in sorted(homes.iterdir()):
-            if home.is_dir() and home.name not in full | IGNORED and not home.name.startswith("."):
-                name = home.relative_to(folder).as_posix()
-                path = f"{prefix}{name}/-/-.ipynb"
-                found.append((Submission(name, _match(path, student)[0], None), path))
+        identifier = _match(prefix + name, student)[0]
+        if file.suffix == ".ipynb":
+            found.append((Submission(name, identifier, file), prefix + name))
+            full |= {file.relative_to(homes).parts[0]} if file.is_relative_to(homes) else set()
+            are_files |= file.parent == folder
+        elif file.parent == folder and identifier and student is None:  # perhaps all that somebody has handed in
+            found.append((Submission(name, identifier, None), prefix + name))
+    for home in [] if are_files else sorted(homes.iterdir()):  # every folder is somebody's
+        if home.is_dir() and home.name not in full | IGNORED and not home.name.startswith("."):
+            name = home.relative_to(folder).as_posix()
+            path = f"{prefix}{name}/-/-"
+            found.append((Submission(name, _match(path, student)[0], None), path))
     return found
 
 
 def _match(path: str, student: re.Pattern | None) -> tuple[str, int]:
     """The student's identifier ("" if unknown) and the number of the attempt."""
-    for pattern in [student] if student else LAYOUTS:
-        if found := pattern.search(path):
-            groups = found.groupdict()
-            attempt = re.sub(r"\D", "", groups.get("attempt") or "")
-            return plain(groups.get("student_id") or "", 100), int(attempt or 0)
-    return "", 0
+    matches = [found for pattern in ([student] if student else LAYOUTS) if (found := pattern.search(path))]
+    if not matches:
+        return "", 0
+    first = min(matches, key=re.Match.start)  # what stands further back, a student may have chosen
+    groups = first.groupdict()
+    attempt = re.sub(r"\D", "", groups.get("attempt") or "")
+    return plain(groups.get("student_id") or "", 100), int(attempt or 0)
 
 
 def _latest(found: list[tuple[Submission, str]], student: re.Pattern | None) -> list[Submission]:
@@ -140,16 +153,21 @@ def _latest(found: list[tuple[Submission, str]], student: re.Pattern | None) -> 
     for several in attempts.values():
         *others, (_, latest) = sorted(several, key=lambda each: (each[0], each[1].name))
         names = tuple(other.name for _, other in others if other.path)
-        kept[latest.name] = Submission(latest.name, latest.student, latest.path, names)
+        kept[latest.name] = replace(latest, others=names)
     return sorted(kept.values(), key=lambda each: each.name)
 
 
 def _order(submission: Submission, path: str, student: re.Pattern | None) -> tuple:
-    """Later attempts come later: by the number in the name, by Canvas's "-1" at its end, by the time of the file."""
+    """Later attempts come later, by their number or else by the time of the file."""
     if submission.path is None:
         return -1, 0, 0.0
+    return *attempt(path, student), submission.path.lstat().st_mtime
+
+
+def attempt(path: str, student: re.Pattern | None = None) -> tuple[int, int]:
+    """The number of an attempt in a path, and Canvas's "-1" at its end."""
     again = re.search(r"-(\d+)\.ipynb$", path)
-    return _match(path, student)[1], int(again[1]) if again else 0, submission.path.lstat().st_mtime
+    return _match(path, student)[1], int(again[1]) if again else 0
 
 
 def _files(folder: Path) -> Iterator[Path]:
