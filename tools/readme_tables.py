@@ -24,9 +24,9 @@ from lab1.experiment.results import table  # noqa: E402
 FILES = ("README.md", "docs/results.md", "docs/speed.md")
 SHORT = {  # in README.md -> the table it is taken from, its rows, and its columns (all, if none is named)
     "short-1": (
-        "exercise-1-cnn",
-        ["training error, with residual connections", "training error, without residual connections"],
-        [],
+        "exercise-1-cifar",
+        ["plain, 20 layers", "plain, 56 layers", "residual, 20 layers", "residual, 56 layers"],
+        ["training error", "test error"],
     ),
     "short-2.1": ("exercise-2.1", ["training loss (epoch 10)", "test accuracy"], []),
     "short-2.2": (

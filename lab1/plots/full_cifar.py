@@ -31,7 +31,7 @@ def growth_while_training(records: dict[str, dict], source: str) -> Figure:
     right.set(xlabel="epoch", title="training loss")
     right.xaxis.set_major_locator(ticker.MaxNLocator(12, integer=True))
     log_scale(right)
-    legend_above(figure, left, ncols=3)
+    legend_above(figure, left)
     return sign(figure, source)
 
 
