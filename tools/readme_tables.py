@@ -168,6 +168,7 @@ def main() -> int:
         "exercise-1-pairs": tables.pairs_per_seed(records.pairs()),
         "exercise-2.1": exercise_2_1(results),
         "levels": residual_tables.levels(results["exercise-2.1"]["levels"]),
+        "lesions": residual_tables.lesions(results["exercise-2.1"]["lesions"]),
         "exercise-2.2": exercise_2_2(results),
         "variants": tables.variants(results["exercise-2.2"]["variants"]),
         "canvases": tables.detection(results["exercise-2.2"]["detection"]),
