@@ -10,9 +10,9 @@ along a cosine (one-cycle). 10 epochs for the CIFAR ResNets of He et al. (2016),
 The highest learning rate of each kind and depth is the best of three by the accuracy on validation images after a
 training of three epochs with a seed of its own; ResNet18 has the 0.1 of Exercise 2.1.
 
-records/NAME.json has the history and the errors of the trained network in eval mode, in float32, on training images
-without augmentation, on validation and on test images. records/NAME.npz has what the network predicts for each test
-image, and the norms of gradients and weights at the first 200 steps and at every tenth. A training that was
+lab1/records/NAME.json has the history and the errors of the trained network in eval mode, in float32, on training
+images without augmentation, on validation and on test images. lab1/records/NAME.npz has what the network predicts for
+each test image, and the norms of gradients and weights at the first 200 steps and at every tenth. A training that was
 interrupted goes on from model_states/, and one that has a record is not made again. The four networks of seed 0 are
 kept in half precision for lab1.models.pretrained.
 """

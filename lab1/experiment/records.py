@@ -10,7 +10,7 @@ import numpy as np
 
 from lab1.analysis.statistics import McNemar, mcnemar
 
-FOLDER = Path(__file__).parents[2] / "records"
+FOLDER = Path(__file__).parents[1] / "records"
 DATA = "CIFAR-10, JPEG-compressed copy: 45,000 training, 5,000 validation, 10,000 test images"
 SEEDS = (0,)  # of the depth study, as far as it has been made
 

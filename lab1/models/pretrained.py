@@ -18,7 +18,7 @@ def pretrained(name: str) -> ResNet:
     """A CIFAR ResNet of He et al. 2016, section 4.2, with or without its shortcuts, trained on all of CIFAR-10.
 
     Trained for 10 epochs with seed 0 on 45,000 training images of a JPEG-compressed copy, as benchmarks/full_cifar.py
-    says; records/NAME-seed0.json has its history and its errors. It takes images (N, 3, 32, 32) float32 that are
+    says; lab1/records/NAME-seed0.json has its history and its errors. It takes images (N, 3, 32, 32) float32 that are
     normalised with MEAN and STD of this module, and returns logits (N, 10). In eval mode, on the CPU.
 
     Args:
