@@ -138,7 +138,7 @@ class GradCAM:
             if gradients.ndim == 5:  # of every class
                 return torch.stack([self._weighted_sum(maps, gradient, size) for gradient in gradients], dim=1)
             # step 3: weighted sum, ReLU: (N, h, w); then as large as the image, and divided by the maximum
-            heat = F.relu((self._weights(gradients.float()) * maps.float()).sum(dim=1))
+            heat = self._kept((self._weights(gradients.float()) * maps.float()).sum(dim=1))
             heat = F.interpolate(heat[:, None], size, mode="bilinear", align_corners=False)[:, 0]
             maximum = heat.amax(dim=(1, 2), keepdim=True)
             return heat / torch.where(maximum > 0, maximum, 1)
@@ -147,6 +147,11 @@ class GradCAM:
     def _weights(gradients: Tensor) -> Tensor:
         """Step 2: alpha, from the gradients (N, C, h, w): (N, C, 1, 1)."""
         return gradients.mean(dim=(2, 3), keepdim=True)
+
+    @staticmethod
+    def _kept(weighted_sum: Tensor) -> Tensor:
+        """What speaks for the class: (N, h, w)."""
+        return F.relu(weighted_sum)
 
     def _refuse_cut_off(self, layers: list[nn.Module]) -> None:
         names = ", ".join(self._names[layer] for layer in layers)
