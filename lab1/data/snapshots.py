@@ -53,7 +53,7 @@ def read_snapshot(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray,
                 raise ValueError("it is no zip file, or only a part of one")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in KEYS if key in archive.files}
+                arrays = {key: archive[key] for key in (*KEYS, "note") if key in archive.files}
     except OSError as error:
         raise refuse(f"cannot be read ({error.strerror or error})") from error
     except Exception as error:  # zipfile, zlib and NumPy have a dozen kinds for as many kinds of damage
@@ -61,3 +61,10 @@ def read_snapshot(path: Path, image_shape: tuple[int, ...]) -> tuple[np.ndarray,
     if found := fault(arrays, image_shape):
         raise refuse(found)
     return tuple(arrays[key] for key in KEYS)
+
+
+def note_of(path: Path) -> str:
+    """What a snapshot that `read_snapshot` accepts says under the key `note`, in one line; often nothing."""
+    with np.load(path, allow_pickle=False) as archive:
+        note = archive["note"] if "note" in archive.files else ""
+    return " ".join(str(note).split())[:80]

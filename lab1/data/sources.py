@@ -13,7 +13,7 @@ from lab1.basics.announce import announce
 from lab1.data import downloads, shapes10
 from lab1.data.downloads import NotAtHandError
 from lab1.data.images import ImageSet
-from lab1.data.snapshots import read_snapshot
+from lab1.data.snapshots import note_of, read_snapshot
 
 MNIST_SAMPLE = Path(__file__).parents[1] / "assets" / "mnist-sample.npz"
 
@@ -118,7 +118,8 @@ def _snapshot(name: str, folder: Path, download: bool) -> _Found:
     if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where it may not look
         raise NotAtHandError
     arrays = read_snapshot(path, _KINDS[name].image_shape)
-    return _Found(name, f"{_KINDS[name].title} (snapshot {path.name})", *arrays)
+    note = note_of(path)  # such as "JPEG-compressed copy"
+    return _Found(name, f"{_KINDS[name].title} (snapshot {path.name}{note and f', {note}'})", *arrays)
 
 
 def _torchvision(name: str, folder: Path, download: bool) -> _Found:

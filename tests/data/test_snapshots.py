@@ -100,6 +100,15 @@ def test_bad_snapshot(case, tmp_path, server):
     assert server.downloads == []  # it must not be passed over silently
 
 
+def test_a_snapshot_says_what_is_special_about_it(tmp_path):
+    arrays = random_arrays()
+    np.savez(tmp_path / "cifar10.npz", **arrays, note="JPEG-compressed\ncopy")
+    assert load("cifar10", folder=tmp_path).source == "CIFAR-10 (snapshot cifar10.npz, JPEG-compressed copy)"
+    np.savez(tmp_path / "cifar10.npz", **arrays, note=np.array([object()]))
+    with pytest.raises(DataError, match="not a complete NumPy archive"):
+        load("cifar10", folder=tmp_path)
+
+
 def test_damage_anywhere_is_a_data_error(tmp_path):
     """Zip, zlib and NumPy headers: a changed byte is either harmless or a DataError, never another exception."""
     path = tmp_path / "mnist.npz"
