@@ -49,8 +49,22 @@ def test_layouts_of_the_tools(layout, zipped, tmp_path):
         with zipfile.ZipFile(source, "w") as archive:
             for name in LAYOUTS[layout]:
                 archive.write(folder / name, name)
-    found = sorted(each.student for each in find([source], None, tmp_path))
-    assert found == IDENTIFIERS.get(layout, ["12345", "678"])
+    found = find([source], None, tmp_path)
+    assert sorted(each.student for each in found) == IDENTIFIERS.get(layout, ["12345", "678"])
+    assert all(each.content() == GOOD for each in found)
+
+
+@pytest.mark.parametrize("name", ["lab1", "data"])
+def test_an_assignment_may_be_called_like_a_folder_of_the_lab(name, tmp_path):
+    home = tmp_path / "submitted" / "ann" / name
+    for path in (home / "Lab1-CNNs.ipynb", home / "lab1" / "own.ipynb", home / "data" / "own.ipynb"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(GOOD)
+    (tmp_path / "submitted" / "data").mkdir()
+    (home / "lab1" / "mlp.py").write_text("x = 1")
+    (home / "helpers.py").write_text("x = 1")
+    [found] = find([tmp_path], None, tmp_path)
+    assert found.path == home / "Lab1-CNNs.ipynb" and list(found.beside()) == ["helpers.py"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from lab1.grade.notebook import Unreadable, plain, read_bytes
 MOST_BESIDE = 20 * 2**20  # bytes of all files beside a notebook; larger ones are left out
 MOST_FILES = 100
 MOST_UNPACKED = 4 * 2**30  # bytes of a zip
-IGNORED = {".ipynb_checkpoints", "__pycache__", "__MACOSX", ".git", "lab1", "data", ".venv"}
+IGNORED = {".ipynb_checkpoints", "__pycache__", "__MACOSX", ".git", ".venv"}
+PROVIDED = {"lab1", "data"}  # beside a notebook: the sandbox has its own
 LAYOUTS = (  # how the tools name files: student, number, attempt
     re.compile(r"^submitted/(?P<student_id>[^/]+)/"),  # nbgrader
     re.compile(r"(^|/)[^/]+?_(?P<student_id>\d+)_assignsubmission_[a-z]+(_[^/]*)?(/|$)"),  # Moodle, files and texts
@@ -124,7 +125,7 @@ def _in_folder(folder: Path, student: re.Pattern | None) -> list[tuple[Submissio
         elif file.parent == folder and identifier and student is None:  # perhaps all that somebody has handed in
             found.append((Submission(name, identifier, None), prefix + name))
     for home in [] if are_files else sorted(homes.iterdir()):  # every folder is somebody's
-        if home.is_dir() and home.name not in full | IGNORED and not home.name.startswith("."):
+        if home.is_dir() and home.name not in full | IGNORED | PROVIDED and not home.name.startswith("."):
             name = home.relative_to(folder).as_posix()
             path = f"{prefix}{name}/-/-"
             found.append((Submission(name, _match(path, student)[0], None), path))
@@ -173,7 +174,9 @@ def attempt(path: str, student: re.Pattern | None = None) -> tuple[int, int]:
 def _files(folder: Path) -> Iterator[Path]:
     """All files in a folder and below it, in order; no links to folders."""
     for here, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in IGNORED)
+        beside_notebook = any(name.endswith(".ipynb") for name in files)
+        left_out = IGNORED | PROVIDED if beside_notebook else IGNORED
+        folders[:] = sorted(name for name in folders if name not in left_out)
         yield from (Path(here) / name for name in sorted(files))
 
 
