@@ -122,6 +122,24 @@ def test_zips_of_the_same_name_are_not_one_students(tmp_path):
     assert len(found(sorted((tmp_path / "inbox").glob("*/*")), tmp_path)) == 2
 
 
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_numbers_in_one_file_of_a_zip_are_no_students(in_folder, tmp_path):
+    for name in ("ann", "bob"):
+        make(tmp_path / "inbox" / f"{name}.zip", {"Lab1/lab.ipynb": GOOD, "images/a.png": b"x"})
+    make(tmp_path / "inbox" / "eve.zip", {"Lab_1_2_final.ipynb": GOOD})
+    make(tmp_path / "inbox" / "fay.zip", {"Lab_1_2_final.ipynb": GOOD})
+    inbox = tmp_path / "inbox"
+    rows = found([inbox] if in_folder else sorted(inbox.iterdir()), tmp_path)
+    assert sorted(each.student for each in rows if each.content()) == ["ann", "bob", "eve", "fay"]
+
+
+def test_two_sections_of_canvas(tmp_path):
+    first = make(tmp_path / "first.zip", {"ann_1_10_lab.ipynb": GOOD, "bob_2_11_lab.ipynb": GOOD})
+    second = make(tmp_path / "second.zip", {"ann_1_12_lab.ipynb": GOOD, "eve_3_9_lab.pdf": GOOD})
+    rows = {each.student: each.name for each in found([first, second], tmp_path)}
+    assert rows == {"1": "ann_1_12_lab.ipynb", "2": "bob_2_11_lab.ipynb", "3": "eve_3_9_lab.pdf"}
+
+
 def test_other_zips_beside_a_notebook_have_no_row(tmp_path):
     make(tmp_path / "inbox" / "images.zip", {"a.png": b"x"})
     make(tmp_path / "inbox" / "data" / "data.zip", {"lab.ipynb": GOOD})
@@ -182,6 +200,17 @@ def test_a_zip_does_not_speak_for_who_has_handed_in_one(thief, victim, in_folder
     rows = students([inbox] if in_folder else sorted(inbox.iterdir()), tmp_path)
     assert set(rows) == {"bob", thief}
     assert rows["bob"].endswith("submitted/bob/lab1-cnns/Lab1-CNNs.ipynb") and f"{thief}.zip" in rows[thief]
+
+
+def test_nor_do_zips_in_folders_of_their_own(tmp_path):
+    paths = [make(tmp_path / "inbox" / "1" / "bob.zip", inside("bob"))]
+    paths += [make(tmp_path / "inbox" / "2" / "zed.zip", inside("bob", "Lab1-CNNs-9.ipynb"), LATE)]
+    paths += [make(tmp_path / "inbox" / "3" / "eve" / "lab.zip", inside("eve"))]
+    paths += [make(tmp_path / "inbox" / "3" / "yan" / "lab.zip", inside("eve", "Lab1-CNNs-9.ipynb"), LATE)]
+    for named in (paths, [tmp_path / "inbox"]):
+        rows = {each.student: each for each in found(named, tmp_path)}
+        assert not rows["bob"].others and rows["bob"].name.endswith("submitted/bob/lab1-cnns/Lab1-CNNs.ipynb")
+        assert not rows["eve"].others and rows["eve"].name.endswith("submitted/eve/lab1-cnns/Lab1-CNNs.ipynb")
 
 
 def test_what_the_whole_course_has_handed_in_and_who_was_late(tmp_path):

@@ -97,15 +97,17 @@ def find(paths: Iterable[Path], student: re.Pattern | None, unpacked: Path) -> l
     side_by_side = len({path.parent for path in paths if not path.is_dir()}) == 1
     reader, found = _Reader(student, unpacked, alone), []
     for path in paths:
-        place = path.as_posix() if student else place_of(path, side_by_side)
+        is_zip = path.suffix.lower() == ".zip"
+        may_be_everybodys = alone and is_zip  # then its name tells nothing
+        place = place_of(path, side_by_side and not may_be_everybodys)
+        if student:
+            place = "" if may_be_everybodys else path.as_posix()
         if path.is_dir():
             several = reader.folder(path)
-        elif path.suffix.lower() != ".zip":
-            several = [reader.notebook(path, path.as_posix(), place)]
-        else:
-            if alone:  # an export of the whole course may have any name
-                place = "" if student else place_of(path, side_by_side=False)
+        elif is_zip:
             several = reader.zip(path, path.as_posix(), place, 2, side_by_side, is_somebodys=True)
+        else:
+            several = [reader.notebook(path, path.as_posix(), place)]
         found += [(path, each) for each in several]
     return _latest(_told_apart(found))
 
@@ -119,7 +121,10 @@ class _Reader:
     alone: bool
 
     def folder(self, folder: Path, levels: int = 1, lost: dict[str, str] | None = None) -> list[Submission]:
-        """The submissions in a folder, and in zips so many levels down. lost: what could not be unpacked, see zips."""
+        """The submissions in a folder, and in zips so many levels down.
+
+        lost: where a zip was unpacked into the folder, what is missing, see zips.unpack; else None.
+        """
         prefix = "submitted/" if folder.name == "submitted" else ""
         start = "submitted/" if (folder / "submitted").is_dir() else ""
         homes = [home.name for home in sorted((folder / start).iterdir()) if home.is_dir()]
@@ -129,23 +134,24 @@ class _Reader:
         for name, why in sorted(files.items()):
             path, place, is_top = folder / name, prefix + name, "/" not in name
             if name.endswith(".ipynb"):
-                found.append(self.notebook(path, name, place, why))
+                found.append(self.notebook(None if why else path, name, place, why))
             elif name.lower().endswith(".zip") and levels and not why:
                 found += self.zip(path, name, place, levels, self.alone and is_top, is_top and not are_files)
-            elif is_top and self.student is None and (identifier := whose(place, None)[0]):
-                found.append(Submission(name, identifier, None))  # perhaps all that somebody has handed in
+            elif is_top and self.student is None and whose(place, None)[0]:  # perhaps all that was handed in
+                found.append(self.notebook(None, name, place))
         full = {each.name.removeprefix(start).split("/")[0] for each in found if each.name.startswith(start)}
-        for home in [] if are_files or not levels else homes:  # every folder is somebody's
-            if home not in full | IGNORED | PROVIDED and not home.startswith("."):
-                identifier, _ = whose(f"{prefix}{start}{home}/-/-", self.student)
+        is_students_zip = lost is not None and not (self.alone and levels)
+        for home in [] if are_files else homes:  # every folder is somebody's, unless one student has made it
+            identifier, _ = whose(f"{prefix}{start}{home}/-/-", self.student)
+            is_home = bool(identifier) or not is_students_zip
+            if is_home and home not in full | IGNORED | PROVIDED and not home.startswith("."):
                 found.append(Submission(f"{start}{home}", identifier, None))
         return found
 
-    def notebook(self, path: Path, name: str, place: str, why: str = "") -> Submission:
+    def notebook(self, path: Path | None, name: str, place: str, unreadable: str = "") -> Submission:
         identifier, attempt = whose(place, self.student)
-        if why:
-            return Submission(name, identifier, None, attempt=attempt, unreadable=why)
-        return Submission(name, identifier, path, attempt=attempt, handed_in=path.lstat().st_mtime)
+        handed_in = path.lstat().st_mtime if path else 0.0
+        return Submission(name, identifier, path, attempt=attempt, handed_in=handed_in, unreadable=unreadable)
 
     def zip(
         self, path: Path, name: str, place: str, levels: int, side_by_side: bool, is_somebodys: bool
@@ -155,8 +161,9 @@ class _Reader:
         side_by_side: whether its name may tell. is_somebodys: whether it has a row even if no notebook is in it.
         """
         outer, attempt = whose(place, self.student)
-        stem = re.sub(r" \(\d+\)$", "", path.stem) if side_by_side and not self.student else ""
-        itself = Submission(name, outer or stem, None, attempt=attempt)
+        own_name = re.sub(r" \(\d+\)$", "", path.stem)
+        by_name = own_name if side_by_side and not self.student else ""
+        itself = Submission(name, outer or by_name, None, attempt=attempt)
         folder = Path(tempfile.mkdtemp(dir=self.unpacked))
         try:
             lost = unpack(path, folder, MOST_UNPACKED if levels > 1 else MOST_IN_FOLDER)
@@ -169,12 +176,22 @@ class _Reader:
             found = [replace(each, name=f"{name}/{each.name}") for each in found]
         if outer:
             return [replace(each, student=outer, attempt=attempt) for each in found]
+        is_everybodys = self.alone and levels > 1
+        if not is_everybodys:
+            found = _without_lone_numbers(found)
         if len(found) == 1 and not found[0].student:
-            return [replace(found[0], student=stem)]
-        if self.alone and levels > 1:
+            return [replace(found[0], student=by_name)]
+        if is_everybodys:
             return found
-        own = {part.casefold() for part in (*PurePosixPath(name).parts, stem)}
-        return [each if each.student.casefold() in own else replace(each, zipped=stem) for each in found]
+        own = {part.casefold() for part in (*PurePosixPath(name).parts, own_name)}
+        return [each if each.student.casefold() in own else replace(each, zipped=by_name) for each in found]
+
+
+def _without_lone_numbers(found: list[Submission]) -> list[Submission]:
+    """Without the identifier of the only student in Canvas's layout: its files lie side by side, so this is none."""
+    if len({each.student for each in found if any(each.attempt)}) != 1:
+        return found
+    return [replace(each, student="", attempt=(0, 0)) if any(each.attempt) else each for each in found]
 
 
 def _told_apart(found: list[tuple[Path, Submission]]) -> list[Submission]:
