@@ -145,6 +145,23 @@ def test_the_latest_attempt_counts(tmp_path):
     assert sorted(each.student for each in find([tmp_path], own, tmp_path)) == ["ann", "bob"]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("ann/Lab1-CNNs_2026_11_03.ipynb", "bob/Lab1-CNNs_2026_11_05.ipynb"),
+        ("ann/lab_1_2_final.ipynb", "bob/lab_1_2_final.ipynb"),
+        ("ann_2026_11_03.ipynb", "bob_2026_11_05_new.ipynb"),
+        ("ann_3_11_2026.ipynb", "bob_3_11_2026.ipynb"),
+    ],
+)
+def test_numbers_in_a_name_merge_no_students(names, tmp_path):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(GOOD)
+    for paths in ([tmp_path], [tmp_path / name for name in names]):
+        assert [each.student for each in find(paths, None, tmp_path)] == ["", ""]
+
+
 def test_a_page_has_one_name_whatever_else_is_graded():
     names = ("ann/lab.ipynb", "bob/lab.ipynb", "bob-lab.ipynb", "Bob-lab.ipynb", "ü" * 200 + ".ipynb", "=1/../x.ipynb")
     keys = [Submission(name, "", None).key for name in names]
