@@ -51,10 +51,10 @@ def points(grading):
 GOOD = notebook("x = 1", "y = 2")
 
 
-def found_of(name="ann/lab.ipynb", student="12", **options):
+def found_of(name="ann/lab.ipynb", student="12", attempt=(0, 0), handed_in=0.0, **options):
     """The details of a grading that says what the options say."""
-    grading = Grading(**options)
-    return details(Submission(name, student, None), grading, "bubblewrap", "d1")
+    grading, submission = Grading(**options), Submission(name, student, None, attempt=attempt, handed_in=handed_in)
+    return details(submission, grading, "bubblewrap", "d1")
 
 
 def solved(points=2):

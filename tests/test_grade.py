@@ -12,6 +12,7 @@ from grading import CHECKS, FUNCTIONS, GOOD, found_of, notebook, solved
 
 from lab1.grade import sandbox
 from lab1.grade.__main__ import main
+from lab1.grade.launch import environment_of
 from lab1.grade.notebook import Cell, Unreadable, parse, plain, read_bytes
 from lab1.grade.outputs import MOST_PRINTED, Outputs
 from lab1.grade.page import next_steps, page
@@ -220,3 +221,8 @@ def test_help_names_every_column(capsys):
         main(["--help"])
     said = capsys.readouterr().out
     assert all(re.search(rf"^  (\w+, )?{name}\b", said, re.M) for name in found_of()["row"] if name not in CHECKS)
+
+
+def test_the_budget_is_that_of_the_checks(monkeypatch):
+    monkeypatch.setenv("LAB1_PROFILE", "full")
+    assert environment_of("/root", None, "mark")["LAB1_PROFILE"] == "smoke"

@@ -6,13 +6,16 @@ import os
 import subprocess
 import xml.etree.ElementTree as ElementTree
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from grading import CHECKS, found_of, solved
 
 from lab1.grade import autograder, formats, stats
-from lab1.grade.__main__ import main
+from lab1.grade.__main__ import export, main
+from lab1.grade.report import Report, latest
+from lab1.grade.submissions import Submission
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -95,11 +98,33 @@ def test_gradebooks_of_other_settings(separator, encoding, tmp_path):
 
 def test_the_latest_of_several_gradings_is_exported(tmp_path):
     (tmp_path / "book.csv").write_text("Student,ID,Lab 1 (77)\nLee,12,\n")
-    names = {"lee_12_9_lab.ipynb": 3, "lee_12_10_lab.ipynb": 4}
-    every = [found_of(name, results=solved(points)) for name, points in names.items()]
+    every = [found_of(f"lee_12_{n}_lab.ipynb", attempt=(n, 0), results=solved(n - 6)) for n in (9, 10)]
     formats.canvas(every[::-1], tmp_path / "book.csv", "Lab 1 (77)", tmp_path / "out.csv")
     points = every[1]["row"]["points"]
     assert f"Lee,12,{points}" in (tmp_path / "out.csv").read_text() and points != every[0]["row"]["points"]
+
+
+@pytest.mark.parametrize("times", [(10.0, 20.0), (0.0, 0.0)])
+@pytest.mark.parametrize("names", [("a.ipynb", "z.ipynb"), ("z.ipynb", "a.ipynb")])
+def test_what_was_handed_in_again_counts_once(names, times, tmp_path):
+    """The later file, or else what was graded later; the names, and the order in the folder, do not matter."""
+    (tmp_path / "sheet.csv").write_text("Identifier,Grade,Last modified (grade)\nParticipant 12,,\n")
+    report = Report(tmp_path / "report")
+    for name, handed_in, points in zip(names, times, (2, 3), strict=True):
+        found = found_of(name, handed_in=handed_in, results=solved(points))
+        report.write(Submission(name, "12", None), found, "page")
+    for name in ("x.ipynb", "y.ipynb"):  # of students whom nobody knows
+        report.write(Submission(name, "", None), found_of(name, "", results=solved()), "page")
+    options = dict.fromkeys(("gradescope", "junit", "canvas"))
+    export(Namespace(**options, out=report.folder, moodle=tmp_path / "sheet.csv", stats=True))
+    assert "Participant 12,3," in (report.folder / "moodle.csv").read_text()
+    assert "3 of 3 submissions" in (report.folder / "stats.html").read_text()
+
+
+def test_a_report_of_an_older_version_is_read(tmp_path):
+    old, new = found_of(results=solved(2)), found_of("b.ipynb", results=solved(3))
+    del old["order"]
+    assert latest([new, old]) == [new]
 
 
 @pytest.mark.parametrize("title", ["Lab 2 (78)", "Current Score", "Student", "Lab 1"])

@@ -49,8 +49,22 @@ def test_layouts_of_the_tools(layout, zipped, tmp_path):
         with zipfile.ZipFile(source, "w") as archive:
             for name in LAYOUTS[layout]:
                 archive.write(folder / name, name)
-    found = sorted(each.student for each in find([source], None, tmp_path))
-    assert found == IDENTIFIERS.get(layout, ["12345", "678"])
+    found = find([source], None, tmp_path)
+    assert sorted(each.student for each in found) == IDENTIFIERS.get(layout, ["12345", "678"])
+    assert all(each.content() == GOOD for each in found)
+
+
+@pytest.mark.parametrize("name", ["lab1", "data"])
+def test_an_assignment_may_be_called_like_a_folder_of_the_lab(name, tmp_path):
+    home = tmp_path / "submitted" / "ann" / name
+    for path in (home / "Lab1-CNNs.ipynb", home / "lab1" / "own.ipynb", home / "data" / "own.ipynb"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(GOOD)
+    (tmp_path / "submitted" / "data").mkdir()
+    (home / "lab1" / "mlp.py").write_text("x = 1")
+    (home / "helpers.py").write_text("x = 1")
+    [found] = find([tmp_path], None, tmp_path)
+    assert found.path == home / "Lab1-CNNs.ipynb" and list(found.beside()) == ["helpers.py"]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +143,23 @@ def test_the_latest_attempt_counts(tmp_path):
     assert len(found["1"].others) == 2
     own = re.compile(r"(?P<student_id>[a-z]+)_")
     assert sorted(each.student for each in find([tmp_path], own, tmp_path)) == ["ann", "bob"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("ann/Lab1-CNNs_2026_11_03.ipynb", "bob/Lab1-CNNs_2026_11_05.ipynb"),
+        ("ann/lab_1_2_final.ipynb", "bob/lab_1_2_final.ipynb"),
+        ("ann_2026_11_03.ipynb", "bob_2026_11_05_new.ipynb"),
+        ("ann_3_11_2026.ipynb", "bob_3_11_2026.ipynb"),
+    ],
+)
+def test_numbers_in_a_name_merge_no_students(names, tmp_path):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(GOOD)
+    for paths in ([tmp_path], [tmp_path / name for name in names]):
+        assert [each.student for each in find(paths, None, tmp_path)] == ["", ""]
 
 
 def test_a_page_has_one_name_whatever_else_is_graded():

@@ -120,10 +120,7 @@ def grade_all(options: argparse.Namespace) -> list[dict]:
     report, seed = Report(options.out), seed_of(options)
     limits = Limits(options.seconds, options.cell_seconds, options.memory * 2**30)
     with tempfile.TemporaryDirectory(prefix="lab1-submissions-") as unpacked:
-        try:
-            found = submissions.find(options.submissions, options.student, Path(unpacked))
-        except submissions.Unreadable as error:
-            options.error(str(error))
+        found = submissions.find(options.submissions, options.student, Path(unpacked))
         if options.regrade:
             found = [each for each in found if {each.student, each.name} & set(options.regrade)]
         if not found:
@@ -155,7 +152,7 @@ def grade_all(options: argparse.Namespace) -> list[dict]:
 def export(options: argparse.Namespace) -> None:
     """The files for other tools, from all that the report's folder holds."""
     from lab1.grade import formats
-    from lab1.grade.report import Report
+    from lab1.grade.report import Report, latest
 
     every = Report(options.out).all()
     if options.gradescope:
@@ -172,7 +169,7 @@ def export(options: argparse.Namespace) -> None:
     if options.stats:
         from lab1.grade import stats
 
-        stats.write(every, options.out / "stats.html")
+        stats.write(latest(every), options.out / "stats.html")
 
 
 def main(words: list[str] | None = None) -> int:

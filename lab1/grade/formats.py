@@ -16,8 +16,7 @@ from xml.etree import ElementTree
 from lab1.basics.files import atomic
 from lab1.grade.notebook import Unreadable, read_bytes
 from lab1.grade.page import clean
-from lab1.grade.report import safe
-from lab1.grade.submissions import attempt
+from lab1.grade.report import latest, safe
 
 MOODLE = ("Identifier", "Grade", "Last modified (grade)")  # columns without which Moodle takes no worksheet
 MOODLE_FEEDBACK = "Feedback comments"
@@ -122,8 +121,7 @@ def feedback(found: dict) -> str:
 
 
 def _fill(every: list[dict], table: Table, key: Callable, fill: Callable, path: Path) -> list[str]:
-    attempts = sorted(every, key=lambda each: (attempt(each["row"]["notebook"]), each["row"]["status"] == "graded"))
-    students = {each["row"]["student"]: each for each in attempts if each["row"]["student"]}  # the latest of each
+    students = {each["row"]["student"]: each for each in latest(every) if each["row"]["student"]}
     known = set()
     for row in table.rows:
         if found := students.get(key(row)):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,7 +38,19 @@ def details(submission: Submission, grading: Grading, isolation: str, digest: st
     row["seconds"] = round(grading.seconds, 1)
     row["page"] = f"{submission.key}.html"
     row["digest"] = digest
-    return {"row": {name: safe(value) for name, value in row.items()}, "results": results, "errors": grading.errors}
+    order = [*submission.order, time.time()]
+    row = {name: safe(value) for name, value in row.items()}
+    return {"row": row, "results": results, "errors": grading.errors, "order": order}
+
+
+def latest(every: list[dict]) -> list[dict]:
+    """The details that count: of each student those of the latest attempt, or else of the one that was graded last.
+
+    A report's folder may hold several of one student: each handing in, and each grading, may use another name.
+    """
+    unknown = [each for each in every if not each["row"]["student"]]
+    known = sorted((each for each in every if each["row"]["student"]), key=lambda each: each.get("order", []))
+    return [*unknown, *{each["row"]["student"]: each for each in known}.values()]
 
 
 def _bounded(result: dict) -> dict:

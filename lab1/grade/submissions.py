@@ -9,33 +9,40 @@ import os
 import re
 import tempfile
 import unicodedata
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from lab1.grade.notebook import Unreadable, plain, read_bytes
+from lab1.grade.layouts import place_of, whose
+from lab1.grade.notebook import Unreadable, read_bytes
+from lab1.grade.zips import IGNORED, MOST_UNPACKED, unpack
 
 MOST_BESIDE = 20 * 2**20  # bytes of all files beside a notebook; larger ones are left out
 MOST_FILES = 100
-MOST_UNPACKED = 4 * 2**30  # bytes of a zip
-IGNORED = {".ipynb_checkpoints", "__pycache__", "__MACOSX", ".git", "lab1", "data", ".venv"}
-LAYOUTS = (  # how the tools name files: student, number, attempt
-    re.compile(r"^submitted/(?P<student_id>[^/]+)/"),  # nbgrader
-    re.compile(r"(^|/)[^/]+?_(?P<student_id>\d+)_assignsubmission_[a-z]+(_[^/]*)?(/|$)"),  # Moodle, files and texts
-    re.compile(r"(^|/)[^/_]+(_LATE)?_(?P<student_id>\d+)_(?P<attempt>\d+)_[^/]*$"),  # Canvas
-)
+MOST_IN_FOLDER = 2**29  # bytes of a zip in a folder
+PROVIDED = {"lab1", "data"}  # beside a notebook: the sandbox has its own
 
 
 @dataclass(frozen=True)
 class Submission:
     """name: what the table calls it, a path. student: an identifier; "" if there is none. path: of the notebook; None
-    where a student has handed in none. others: names of notebooks of the same student that do not count."""
+    where a student has handed in none, or where it is unreadable, which then says why. others: names of notebooks of
+    the same student that do not count. attempt: see layouts.whose. handed_in: in seconds since 1970; 0 if unknown.
+    zipped: the zip's own name, where another name inside says whose it is; else None."""
 
     name: str
     student: str
     path: Path | None
     others: tuple[str, ...] = field(default=())
+    attempt: tuple[int, int] = (0, 0)
+    handed_in: float = 0.0
+    unreadable: str = ""
+    zipped: str | None = None
+
+    @property
+    def order(self) -> tuple:
+        """Later attempts come later, by their number or else by the time of the file."""
+        return self.path is not None, *self.attempt, self.handed_in
 
     @property
     def key(self) -> str:
@@ -47,7 +54,7 @@ class Submission:
     def content(self) -> bytes:
         """Raises Unreadable."""
         if self.path is None:
-            raise Unreadable("there is no notebook (*.ipynb) in this submission")
+            raise Unreadable(self.unreadable or "there is no notebook (*.ipynb) in this submission")
         return read_bytes(self.path)
 
     def beside(self) -> dict[str, bytes]:
@@ -84,111 +91,139 @@ def find(paths: Iterable[Path], student: re.Pattern | None, unpacked: Path) -> l
 
     student: finds the group `student_id` in a path; where it is None, the known layouts are tried. unpacked: a folder
     for what comes out of zips.
-
-    Raises:
-        Unreadable: a zip is damaged or too large.
     """
-    found, names = [], set()
-    for path in dict.fromkeys(paths):
-        if path.suffix.lower() == ".zip":
-            folder = Path(tempfile.mkdtemp(dir=unpacked))
-            unpack(path, folder)
-            several = _in_folder(folder, student)
-        elif path.is_dir():
-            several = _in_folder(path, student)
+    paths = list(dict.fromkeys(paths))
+    alone = len(paths) == 1
+    side_by_side = len({path.parent for path in paths if not path.is_dir()}) == 1
+    reader, found = _Reader(student, unpacked, alone), []
+    for path in paths:
+        is_zip = path.suffix.lower() == ".zip"
+        may_be_everybodys = alone and is_zip  # then its name tells nothing
+        place = place_of(path, side_by_side and not may_be_everybodys)
+        if student:
+            place = "" if may_be_everybodys else path.as_posix()
+        if path.is_dir():
+            several = reader.folder(path)
+        elif is_zip:
+            several = reader.zip(path, path.as_posix(), place, 2, side_by_side, is_somebodys=True)
         else:
-            place = path.as_posix()
-            before, mark, after = place.partition("/submitted/")
-            if mark and not _match(f"{before}/", student)[0]:
-                place = f"submitted/{after}"
-            several = [(Submission(path.as_posix(), _match(place, student)[0], path), place)]
-        for each, place in several:
-            name = f"{path.as_posix()}/{each.name}" if each.name in names else each.name  # two folders, the same names
-            found.append((replace(each, name=name), place))
-            names.add(name)
-    return _latest(found, student)
+            several = [reader.notebook(path, path.as_posix(), place)]
+        found += [(path, each) for each in several]
+    return _latest(_told_apart(found))
 
 
-def _in_folder(folder: Path, student: re.Pattern | None) -> list[tuple[Submission, str]]:
-    """The submissions in a folder, each with the path that tells whose it is."""
-    prefix = "submitted/" if folder.name == "submitted" else ""
-    homes = folder / "submitted" if (folder / "submitted").is_dir() else folder
-    found, full, are_files = [], set(), False
-    for file in _files(folder):
-        name = file.relative_to(folder).as_posix()
-        identifier = _match(prefix + name, student)[0]
-        if file.suffix == ".ipynb":
-            found.append((Submission(name, identifier, file), prefix + name))
-            full |= {file.relative_to(homes).parts[0]} if file.is_relative_to(homes) else set()
-            are_files |= file.parent == folder
-        elif file.parent == folder and identifier and student is None:  # perhaps all that somebody has handed in
-            found.append((Submission(name, identifier, None), prefix + name))
-    for home in [] if are_files else sorted(homes.iterdir()):  # every folder is somebody's
-        if home.is_dir() and home.name not in full | IGNORED and not home.name.startswith("."):
-            name = home.relative_to(folder).as_posix()
-            path = f"{prefix}{name}/-/-"
-            found.append((Submission(name, _match(path, student)[0], None), path))
-    return found
+@dataclass(frozen=True)
+class _Reader:
+    """Looks into folders and zips. alone: whether one path was named; only then may zips in it tell by their names."""
+
+    student: re.Pattern | None
+    unpacked: Path
+    alone: bool
+
+    def folder(self, folder: Path, levels: int = 1, lost: dict[str, str] | None = None) -> list[Submission]:
+        """The submissions in a folder, and in zips so many levels down.
+
+        lost: where a zip was unpacked into the folder, what is missing, see zips.unpack; else None.
+        """
+        prefix = "submitted/" if folder.name == "submitted" else ""
+        start = "submitted/" if (folder / "submitted").is_dir() else ""
+        homes = [home.name for home in sorted((folder / start).iterdir()) if home.is_dir()]
+        files = dict.fromkeys((file.relative_to(folder).as_posix() for file in _files(folder)), "") | (lost or {})
+        are_files = any(name.endswith(".ipynb") and "/" not in name for name in files)
+        found = []
+        for name, why in sorted(files.items()):
+            path, place, is_top = folder / name, prefix + name, "/" not in name
+            if name.endswith(".ipynb"):
+                found.append(self.notebook(None if why else path, name, place, why))
+            elif name.lower().endswith(".zip") and levels and not why:
+                found += self.zip(path, name, place, levels, self.alone and is_top, is_top and not are_files)
+            elif is_top and self.student is None and whose(place, None)[0]:  # perhaps all that was handed in
+                found.append(self.notebook(None, name, place))
+        full = {each.name.removeprefix(start).split("/")[0] for each in found if each.name.startswith(start)}
+        is_students_zip = lost is not None and not (self.alone and levels)
+        for home in [] if are_files else homes:  # every folder is somebody's, unless one student has made it
+            identifier, _ = whose(f"{prefix}{start}{home}/-/-", self.student)
+            is_home = bool(identifier) or not is_students_zip
+            if is_home and home not in full | IGNORED | PROVIDED and not home.startswith("."):
+                found.append(Submission(f"{start}{home}", identifier, None))
+        return found
+
+    def notebook(self, path: Path | None, name: str, place: str, unreadable: str = "") -> Submission:
+        identifier, attempt = whose(place, self.student)
+        handed_in = path.lstat().st_mtime if path else 0.0
+        return Submission(name, identifier, path, attempt=attempt, handed_in=handed_in, unreadable=unreadable)
+
+    def zip(
+        self, path: Path, name: str, place: str, levels: int, side_by_side: bool, is_somebodys: bool
+    ) -> list[Submission]:
+        """The submissions in a zip. Its place tells whose they are, or else what is inside, or else the zip's name.
+
+        side_by_side: whether its name may tell. is_somebodys: whether it has a row even if no notebook is in it.
+        """
+        outer, attempt = whose(place, self.student)
+        own_name = re.sub(r" \(\d+\)$", "", path.stem)
+        by_name = own_name if side_by_side and not self.student else ""
+        itself = Submission(name, outer or by_name, None, attempt=attempt)
+        folder = Path(tempfile.mkdtemp(dir=self.unpacked))
+        try:
+            lost = unpack(path, folder, MOST_UNPACKED if levels > 1 else MOST_IN_FOLDER)
+        except Unreadable as error:
+            return [replace(itself, unreadable=str(error))]
+        found = self.folder(folder, levels - 1, lost)
+        if not found:
+            return [itself] if outer or is_somebodys else []
+        if levels == 1:
+            found = [replace(each, name=f"{name}/{each.name}") for each in found]
+        if outer:
+            return [replace(each, student=outer, attempt=attempt) for each in found]
+        is_everybodys = self.alone and levels > 1
+        if not is_everybodys:
+            found = _without_lone_numbers(found)
+        if len(found) == 1 and not found[0].student:
+            return [replace(found[0], student=by_name)]
+        if is_everybodys:
+            return found
+        own = {part.casefold() for part in (*PurePosixPath(name).parts, own_name)}
+        return [each if each.student.casefold() in own else replace(each, zipped=by_name) for each in found]
 
 
-def _match(path: str, student: re.Pattern | None) -> tuple[str, int]:
-    """The student's identifier ("" if unknown) and the number of the attempt."""
-    matches = [found for pattern in ([student] if student else LAYOUTS) if (found := pattern.search(path))]
-    if not matches:
-        return "", 0
-    first = min(matches, key=re.Match.start)  # what stands further back, a student may have chosen
-    groups = first.groupdict()
-    attempt = re.sub(r"\D", "", groups.get("attempt") or "")
-    return plain(groups.get("student_id") or "", 100), int(attempt or 0)
+def _without_lone_numbers(found: list[Submission]) -> list[Submission]:
+    """Without the identifier of the only student in Canvas's layout: its files lie side by side, so this is none."""
+    if len({each.student for each in found if any(each.attempt)}) != 1:
+        return found
+    return [replace(each, student="", attempt=(0, 0)) if any(each.attempt) else each for each in found]
 
 
-def _latest(found: list[tuple[Submission, str]], student: re.Pattern | None) -> list[Submission]:
-    unknown, attempts = [], {}
-    for submission, path in found:
-        if submission.student:
-            attempts.setdefault(submission.student, []).append((_order(submission, path, student), submission))
-        else:
-            unknown.append(submission)
-    kept = {submission.name: submission for submission in unknown}
-    for several in attempts.values():
-        *others, (_, latest) = sorted(several, key=lambda each: (each[0], each[1].name))
-        names = tuple(other.name for _, other in others if other.path)
-        kept[latest.name] = replace(latest, others=names)
-    return sorted(kept.values(), key=lambda each: each.name)
+def _told_apart(found: list[tuple[Path, Submission]]) -> list[Submission]:
+    """Submissions of different names. What a zip of another name holds of a student is not that student's, if the
+    student's own is there, too."""
+    own = {(each.student if each.zipped is None else each.zipped).casefold() for _, each in found}
+    names, several = set(), []
+    for path, each in found:
+        is_taken = each.zipped is not None and each.student and each.student.casefold() in own
+        if is_taken or each.name in names:
+            each = replace(each, name=f"{path.as_posix()}/{each.name}")
+        names.add(each.name)
+        several.append(replace(each, student=each.zipped) if is_taken else each)
+    return several
 
 
-def _order(submission: Submission, path: str, student: re.Pattern | None) -> tuple:
-    """Later attempts come later, by their number or else by the time of the file."""
-    if submission.path is None:
-        return -1, 0, 0.0
-    return *attempt(path, student), submission.path.lstat().st_mtime
-
-
-def attempt(path: str, student: re.Pattern | None = None) -> tuple[int, int]:
-    """The number of an attempt in a path, and Canvas's "-1" at its end."""
-    again = re.search(r"-(\d+)\.ipynb$", path)
-    return _match(path, student)[1], int(again[1]) if again else 0
+def _latest(found: list[Submission]) -> list[Submission]:
+    kept, students = [each for each in found if not each.student], {}
+    for each in found:
+        if each.student:
+            students.setdefault(each.student, []).append(each)
+    for several in students.values():
+        *others, latest = sorted(several, key=lambda each: (each.order, each.name))
+        names = tuple(each.name for each in others if each.path or each.unreadable)
+        kept.append(replace(latest, others=names))
+    return sorted(kept, key=lambda each: each.name)
 
 
 def _files(folder: Path) -> Iterator[Path]:
     """All files in a folder and below it, in order; no links to folders."""
     for here, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in IGNORED)
+        beside_notebook = any(name.endswith(".ipynb") for name in files)
+        left_out = IGNORED | PROVIDED if beside_notebook else IGNORED
+        folders[:] = sorted(name for name in folders if name not in left_out)
         yield from (Path(here) / name for name in sorted(files))
-
-
-def unpack(path: Path, folder: Path) -> None:
-    """A zip's files, as far as they lie inside it.
-
-    Raises:
-        Unreadable: it is damaged or too large.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if sum(entry.file_size for entry in entries) > MOST_UNPACKED:
-                raise Unreadable(f"{path} is larger than {MOST_UNPACKED / 2**30:.0f} GB when it is unpacked")
-            for entry in archive.infolist():
-                archive.extract(entry, folder)  # which leaves out "..", drives and a leading "/"
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-        raise Unreadable(f"{path} cannot be unpacked: {plain(error)}") from error
