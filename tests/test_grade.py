@@ -12,13 +12,14 @@ from grading import CHECKS, FUNCTIONS, GOOD, found_of, notebook, solved
 
 from lab1.grade import sandbox
 from lab1.grade.__main__ import main
+from lab1.grade.kernel import Limits
 from lab1.grade.notebook import Cell, Unreadable, parse, plain, read_bytes
 from lab1.grade.outputs import MOST_PRINTED, Outputs
 from lab1.grade.page import next_steps, page
 from lab1.grade.report import Report, safe, table
 from lab1.grade.run import Grading, missing_calls
 from lab1.grade.submissions import Submission
-from lab1.grade.work import written
+from lab1.grade.work import Job, work, written
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -152,6 +153,13 @@ def test_scores_of_which_no_page_can_be_made_are_a_row():
     found, text = written(Submission("x.ipynb", "", None), Grading(changed=[None]), "")
     assert found["row"]["status"] == "not graded" and "no report can be written" in found["row"]["error"]
     assert "no report can be written" in text
+
+
+def test_a_worker_without_a_sandbox_refuses(monkeypatch):
+    monkeypatch.setattr(sandbox, "isolation", lambda: "namespaces")
+    job = Job(Submission("x.ipynb", "", None), notebook("1 / 0"), {}, "d1")
+    row = work(job, Limits(60, 20, 2**32), seed=5, sandbox_required=True)[0]["row"]
+    assert row["status"] == "not graded" and "--require-sandbox" in row["error"]
 
 
 def test_outputs_are_bounded():

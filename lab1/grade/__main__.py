@@ -137,7 +137,7 @@ def grade_all(options: argparse.Namespace) -> list[dict]:
                 if options.resume and job.digest and job.digest == report.digest(submission):
                     bar.update()
                     continue
-                yield submission, work.work, (job, limits, seed)
+                yield submission, work.work, (job, limits, seed, options.require_sandbox)
 
         start, window = lambda: cluster.local(min(options.jobs, len(found))), options.jobs
         if options.scheduler:

@@ -75,12 +75,12 @@ def results(jobs: Iterable[Job], start: Callable[[], Executor], window: int) -> 
             if broken:
                 again += running.values()
                 running = {}
-                executor.shutdown(wait=False, cancel_futures=True)
+                executor.shutdown(wait=False)
                 executor = start()
     finally:
         for process in multiprocessing.active_children():
             process.terminate()
-        executor.shutdown(wait=False, cancel_futures=True)
+        executor.shutdown(wait=False)  # Dask's knows no more words
 
 
 def _submit(executor: Executor, job: Job) -> Future:
