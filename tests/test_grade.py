@@ -162,6 +162,12 @@ def test_a_worker_without_a_sandbox_refuses(monkeypatch):
     assert row["status"] == "not graded" and "--require-sandbox" in row["error"]
 
 
+def test_what_is_not_graded_is_not_skipped_by_resume():
+    for failure, digest in (("", "d1"), ("[Errno 28] No space left on device", ""), ("the kernel does not start", "")):
+        found, _ = written(Submission("x.ipynb", "", None), Grading(failure=failure), "d1")
+        assert found["row"]["digest"] == digest
+
+
 def test_outputs_are_bounded():
     outputs = Outputs()
     for _ in range(100):

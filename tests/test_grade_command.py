@@ -112,7 +112,10 @@ def test_resume_and_regrade(graded, folder):
     times = {path.name: path.stat().st_mtime_ns for path in (out / "details").glob("*.json")}
     assert command(folder, "--out", out, "--resume").returncode == 1
     again = {path.name for path in (out / "details").glob("*.json") if path.stat().st_mtime_ns != times[path.name]}
-    assert {name.split("-")[0] for name in again} == {"nothing"}  # what could not be read is tried again
+    assert {name.split("-")[0] for name in again} == {"nothing", "no_json"}  # what is not graded is tried again
+    (out / "scores.csv").unlink()
+    command(folder, "--out", out, "--resume", "--regrade", "right/lab.ipynb")
+    assert without_time(rows_of(out)) == without_time(before)
     command(folder, "--out", out, "--regrade", "right/lab.ipynb")
     assert without_time(rows_of(out)) == without_time(before)
 

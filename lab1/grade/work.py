@@ -32,7 +32,7 @@ def prepare(submission: Submission) -> Job:
     return Job(submission, content, beside, digest(content, beside))
 
 
-def work(job: Job, limits: Limits, seed: int, sandbox_required: bool = False) -> tuple[dict, str]:
+def work(job: Job, limits: Limits, seed: int, sandbox_required: bool) -> tuple[dict, str]:
     """The details and the page of a submission. sandbox_required: without bubblewrap it is not graded."""
     import torch
 
@@ -54,10 +54,14 @@ def lost(submission: Submission, error: BaseException) -> tuple[dict, str]:
 
 
 def written(submission: Submission, grading: Grading, digest: str) -> tuple[dict, str]:
-    """`details` and `page`; where the scores are so odd that these cannot be written, it is not graded."""
+    """`details` and `page`; where the scores are so odd that these cannot be written, it is not graded.
+
+    What is not graded has no digest, so that --resume grades it again: the machine may have been to blame.
+    """
     isolation = sandbox.isolation()
     try:
-        return details(submission, grading, isolation, digest), page(submission, grading, isolation)
+        kept = "" if grading.failure else digest
+        return details(submission, grading, isolation, kept), page(submission, grading, isolation)
     except Exception as error:
         failed = Grading(failure=f"no report can be written: {type(error).__name__}: {plain(error)}")
-        return details(submission, failed, isolation, digest), page(submission, failed, isolation)
+        return details(submission, failed, isolation, ""), page(submission, failed, isolation)
