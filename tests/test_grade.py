@@ -5,12 +5,14 @@ import io
 import json
 import os
 import re
+import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 from grading import CHECKS, FUNCTIONS, GOOD, found_of, notebook, solved
 
-from lab1.grade import sandbox
+from lab1.grade import cluster, sandbox
 from lab1.grade.__main__ import main
 from lab1.grade.kernel import Limits
 from lab1.grade.notebook import Cell, Unreadable, parse, plain, read_bytes
@@ -153,6 +155,13 @@ def test_scores_of_which_no_page_can_be_made_are_a_row():
     found, text = written(Submission("x.ipynb", "", None), Grading(changed=[None]), "")
     assert found["row"]["status"] == "not graded" and "no report can be written" in found["row"]["error"]
     assert "no report can be written" in text
+
+
+def test_who_ends_its_worker_takes_no_other_with_it():
+    jobs = [("ends", os._exit, (1,)), *((name, time.sleep, (0.5,)) for name in "abc"), ("later", pow, (2, 5))]
+    found = dict(cluster.results(jobs, lambda: cluster.local(4), 4))
+    assert isinstance(found.pop("ends"), BrokenProcessPool)
+    assert found == {"a": None, "b": None, "c": None, "later": 32}
 
 
 def test_a_worker_without_a_sandbox_refuses(monkeypatch):
