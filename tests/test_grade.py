@@ -1,22 +1,25 @@
 """The grader's parts that need no kernel: what is read, what is written, and the command line."""
 
 import csv
+import inspect
 import io
 import json
 import os
 import re
 import time
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from grading import CHECKS, FUNCTIONS, GOOD, found_of, notebook, solved
 
-from lab1.grade import cluster, sandbox
+from lab1.checks import _harness, _isolation, _label_map, _mean_iou, _paste_digits, observer
+from lab1.grade import cluster, observe, sandbox
 from lab1.grade.__main__ import main
 from lab1.grade.kernel import Limits
 from lab1.grade.notebook import Cell, Unreadable, parse, plain, read_bytes
-from lab1.grade.outputs import MOST_PRINTED, Outputs
+from lab1.grade.outputs import MOST_PRINTED, MOST_TEXTS, Outputs
 from lab1.grade.page import next_steps, page
 from lab1.grade.report import Report, safe, table
 from lab1.grade.run import Grading, missing_calls
@@ -120,8 +123,6 @@ def test_text_of_one_line_hides_nothing():
 
 
 def test_points_stay_within_bounds():
-    from dataclasses import replace
-
     results = [
         replace(result, points=points) for result, points in zip(Grading().results, (-5, 999, *[1] * 10), strict=True)
     ]
@@ -157,6 +158,19 @@ def test_scores_of_which_no_page_can_be_made_are_a_row():
     assert "no report can be written" in text
 
 
+def test_references_are_answers_and_what_observes_is_not():
+    known = observe.codes()
+    for reference in (_label_map._pixel_by_pixel, _mean_iou._mean_iou, _paste_digits._pasted):
+        code = reference.__code__
+        assert observe.borrowed(code, known) == f"{reference.__module__}.{reference.__name__}"
+        copied = observe.borrowed(code.replace(co_filename="cell 3", co_name="mine", co_qualname="mine"), known)
+        assert copied == f"a copy of {reference.__module__}.{reference.__name__}"
+        cell = compile(inspect.getsource(reference), "cell 3", "exec")
+        assert copied in {observe.borrowed(each, known) for each in observe.inner(cell)}
+    for observing in (_harness.Classifier.forward, observer.Observer.run, _isolation._exit_raises):
+        assert observe.borrowed(inspect.unwrap(observing).__code__, known) == ""
+
+
 def test_who_ends_its_worker_takes_no_other_with_it():
     jobs = [("ends", os._exit, (1,)), *((name, time.sleep, (0.5,)) for name in "abc"), ("later", pow, (2, 5))]
     found = dict(cluster.results(jobs, lambda: cluster.local(4), 4))
@@ -186,6 +200,23 @@ def test_outputs_are_bounded():
     assert sum(len(text) for _, text in outputs.kept) < 6000 and not outputs.too_many
     outputs.add("stream", {"name": "stdout", "text": "x" * MOST_PRINTED})
     assert outputs.too_many
+
+
+def test_all_outputs_of_a_notebook_are_bounded():
+    notebook, kept = Outputs(), 0
+    for _ in range(200):
+        outputs = Outputs(notebook)
+        for kind in ("stdout", "stderr") * 25:
+            outputs.add("stream", {"name": kind, "text": "x" * 5000})
+        kept += sum(len(text) for _, text in outputs.kept)
+    assert kept == notebook.texts < MOST_TEXTS + 10_000
+
+
+def test_page_is_bounded():
+    results = [replace(result, text="\x1b]" * 10**6) for result in solved()]
+    cells = [Cell("code", "x" * 20_000, number) for number in range(1, 2000)]
+    text = page(Submission("x.ipynb", "", None), Grading(results=results, cells=cells), "bubblewrap")
+    assert len(text) < 15_000_000 and "more cells" in text
 
 
 def test_missing_calls():
