@@ -102,13 +102,21 @@ BORROWED = {
     "itself": "from lab1.segmentation import label_map",
     "computed name": "import lab1\nlabel_map = getattr(lab1.segmentation, 'label' + '_map').__call__",
     "default argument": "import lab1\n\ndef label_map(*a, f=lab1.segmentation.label_map, **o):\n    return f(*a, **o)",
+    "a check's reference": "from lab1.checks._label_map import _pixel_by_pixel as label_map",
+    "copy of a check's reference": """
+        import inspect
+        from torch import Tensor
+        from lab1.checks import _label_map
+        exec(inspect.getsource(_label_map._pixel_by_pixel))
+        label_map = _pixel_by_pixel
+    """,
     "copy of the source": "import inspect\nfrom lab1.data import canvases\nexec(inspect.getsource(canvases))",
 }
 
 
 @pytest.mark.parametrize("name", BORROWED)
 def test_answers_of_lab1_are_flagged(name):
-    grading = graded(notebook(*sources(label_map=BORROWED[name])))
+    grading = graded(notebook(*sources(label_map=textwrap.dedent(BORROWED[name]).strip())))
     [said] = borrowings(grading)
     assert said.startswith("label_map uses ") and "lab1." in said
 

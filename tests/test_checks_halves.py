@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from lab1 import checks
 from lab1.checks import _isolation
-from lab1.checks.channel import LARGEST, Ended, Other, Pipe, Queues, decode, encode, pipes
+from lab1.checks._student import Raised
+from lab1.checks.channel import LARGEST, MOST_JSON, MOST_TEXT, Ended, Other, Pipe, Queues, decode, encode, pipes
 from lab1.checks.observer import serve
 
 
@@ -71,11 +72,24 @@ def test_what_is_not_plain_arrives_as_its_name():
         struct.pack("<Q", 37) + b'{"tensor": ["float32", [-1], false]} ',
         struct.pack("<Q", 40) + b'{"tensor": ["Tensor", [1], false], "a":1}',
         struct.pack("<Q", 40000) + b"[" * 40000,
+        struct.pack("<Q", 42) + b'{"tensor": ["float32", [Infinity], false]}',
+        struct.pack("<Q", 3 * MOST_JSON) + b'{"list": [' + b"0, " * MOST_JSON + b"0]}",
     ],
 )
 def test_anything_else_is_refused(message):
     with pytest.raises(Ended):
         decode(message)
+
+
+def test_long_texts_are_cut_off_and_long_values_refused():
+    assert decode(encode(["x" * 10**5, {"y" * 10**5: 1}])) == ["x" * MOST_TEXT, {"y" * MOST_TEXT: 1}]
+    with pytest.raises(ValueError, match="far more than asked for"):
+        encode([0] * MOST_JSON)
+
+
+def test_an_error_of_any_length_is_short_before_it_is_explained():
+    error = Raised({"text": "ambiguous" * 10**5, "line": [1] * 10**6} | dict.fromkeys(("type", "unwritten", "is_stub")))
+    assert len(str(error)) < 3 * MOST_TEXT
 
 
 def judged(answers, check=checks.mean_iou):
@@ -91,6 +105,7 @@ def judged(answers, check=checks.mean_iou):
             os.close(read)
 
 
+ERROR = {"type": "E", "text": "ambiguous" * 100, "line": "== a" * 100, "unwritten": "", "is_stub": False}
 BEGIN = {"value": {"type": "function", "callable": True, "names": []}, "given": [], "changes": [], "printed": ""}
 
 
@@ -100,18 +115,23 @@ BEGIN = {"value": {"type": "function", "callable": True, "names": []}, "given": 
         [],
         [b"rubbish"],
         [encode(3)],
+        [encode(torch.ones(2))],
         [encode({"value": 3})],
         [encode(BEGIN | {"value": None})],
         [encode(BEGIN)] * 3,
         [encode(BEGIN | {"changes": 3})],
         [encode(BEGIN | {"error": "no"})],
+        [encode(BEGIN | {"error": torch.ones(2)})],
+        [encode(BEGIN | {"changes": ["all"]})],
+        [encode(BEGIN | {"error": ERROR})],
+        [encode(BEGIN), encode(BEGIN), *[encode(BEGIN | {"value": 3, "error": ERROR})] * 20],
         *([[encode(BEGIN), *[encode(BEGIN | {"value": value})] * 200]] for value in (1.0, [], {"a": 1}, torch.ones(2))),
     ],
 )
 @pytest.mark.parametrize("check", [checks.mean_iou, checks.train_epoch, checks.mlp, checks.grad_cam], ids=str)
 def test_judge_survives_whatever_the_other_side_sends(answers, check):
     result = judged([each for part in answers for each in (part if isinstance(part, list) else [part])], check)
-    assert result.status == "failed" and result.points < result.max_points
+    assert result.status == "failed" and result.points < result.max_points and len(result.text) < 20_000
 
 
 @pytest.mark.parametrize("seed", [1, 2**59 + 12345])

@@ -1,25 +1,31 @@
 """The grader's parts that need no kernel: what is read, what is written, and the command line."""
 
 import csv
+import inspect
 import io
 import json
 import os
 import re
+import time
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from grading import CHECKS, FUNCTIONS, GOOD, found_of, notebook, solved
 
-from lab1.grade import sandbox
+from lab1.checks import _harness, _isolation, _label_map, _mean_iou, _paste_digits, observer
+from lab1.grade import cluster, observe, sandbox
 from lab1.grade.__main__ import main
+from lab1.grade.kernel import Limits
 from lab1.grade.launch import environment_of
 from lab1.grade.notebook import Cell, Unreadable, parse, plain, read_bytes
-from lab1.grade.outputs import MOST_PRINTED, Outputs
+from lab1.grade.outputs import MOST_PRINTED, MOST_TEXTS, Outputs
 from lab1.grade.page import next_steps, page
 from lab1.grade.report import Report, safe, table
 from lab1.grade.run import Grading, missing_calls
 from lab1.grade.submissions import Submission
-from lab1.grade.work import written
+from lab1.grade.work import Job, work, written
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -118,8 +124,6 @@ def test_text_of_one_line_hides_nothing():
 
 
 def test_points_stay_within_bounds():
-    from dataclasses import replace
-
     results = [
         replace(result, points=points) for result, points in zip(Grading().results, (-5, 999, *[1] * 10), strict=True)
     ]
@@ -155,6 +159,39 @@ def test_scores_of_which_no_page_can_be_made_are_a_row():
     assert "no report can be written" in text
 
 
+def test_references_are_answers_and_what_observes_is_not():
+    known = observe.codes()
+    for reference in (_label_map._pixel_by_pixel, _mean_iou._mean_iou, _paste_digits._pasted):
+        code = reference.__code__
+        assert observe.borrowed(code, known) == f"{reference.__module__}.{reference.__name__}"
+        copied = observe.borrowed(code.replace(co_filename="cell 3", co_name="mine", co_qualname="mine"), known)
+        assert copied == f"a copy of {reference.__module__}.{reference.__name__}"
+        cell = compile(inspect.getsource(reference), "cell 3", "exec")
+        assert copied in {observe.borrowed(each, known) for each in observe.inner(cell)}
+    for observing in (_harness.Classifier.forward, observer.Observer.run, _isolation._exit_raises):
+        assert observe.borrowed(inspect.unwrap(observing).__code__, known) == ""
+
+
+def test_who_ends_its_worker_takes_no_other_with_it():
+    jobs = [("ends", os._exit, (1,)), *((name, time.sleep, (0.5,)) for name in "abc"), ("later", pow, (2, 5))]
+    found = dict(cluster.results(jobs, lambda: cluster.local(4), 4))
+    assert isinstance(found.pop("ends"), BrokenProcessPool)
+    assert found == {"a": None, "b": None, "c": None, "later": 32}
+
+
+def test_a_worker_without_a_sandbox_refuses(monkeypatch):
+    monkeypatch.setattr(sandbox, "isolation", lambda: "namespaces")
+    job = Job(Submission("x.ipynb", "", None), notebook("1 / 0"), {}, "d1")
+    row = work(job, Limits(60, 20, 2**32), seed=5, sandbox_required=True)[0]["row"]
+    assert row["status"] == "not graded" and "--require-sandbox" in row["error"]
+
+
+def test_what_is_not_graded_is_not_skipped_by_resume():
+    for failure, digest in (("", "d1"), ("[Errno 28] No space left on device", ""), ("the kernel does not start", "")):
+        found, _ = written(Submission("x.ipynb", "", None), Grading(failure=failure), "d1")
+        assert found["row"]["digest"] == digest
+
+
 def test_outputs_are_bounded():
     outputs = Outputs()
     for _ in range(100):
@@ -164,6 +201,23 @@ def test_outputs_are_bounded():
     assert sum(len(text) for _, text in outputs.kept) < 6000 and not outputs.too_many
     outputs.add("stream", {"name": "stdout", "text": "x" * MOST_PRINTED})
     assert outputs.too_many
+
+
+def test_all_outputs_of_a_notebook_are_bounded():
+    notebook, kept = Outputs(), 0
+    for _ in range(200):
+        outputs = Outputs(notebook)
+        for kind in ("stdout", "stderr") * 25:
+            outputs.add("stream", {"name": kind, "text": "x" * 5000})
+        kept += sum(len(text) for _, text in outputs.kept)
+    assert kept == notebook.texts < MOST_TEXTS + 10_000
+
+
+def test_page_is_bounded():
+    results = [replace(result, text="\x1b]" * 10**6) for result in solved()]
+    cells = [Cell("code", "x" * 20_000, number) for number in range(1, 2000)]
+    text = page(Submission("x.ipynb", "", None), Grading(results=results, cells=cells), "bubblewrap")
+    assert len(text) < 15_000_000 and "more cells" in text
 
 
 def test_missing_calls():

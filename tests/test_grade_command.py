@@ -112,7 +112,10 @@ def test_resume_and_regrade(graded, folder):
     times = {path.name: path.stat().st_mtime_ns for path in (out / "details").glob("*.json")}
     assert command(folder, "--out", out, "--resume").returncode == 1
     again = {path.name for path in (out / "details").glob("*.json") if path.stat().st_mtime_ns != times[path.name]}
-    assert {name.split("-")[0] for name in again} == {"nothing"}  # what could not be read is tried again
+    assert {name.split("-")[0] for name in again} == {"nothing", "no_json"}  # what is not graded is tried again
+    (out / "scores.csv").unlink()
+    command(folder, "--out", out, "--resume", "--regrade", "right/lab.ipynb")
+    assert without_time(rows_of(out)) == without_time(before)
     command(folder, "--out", out, "--regrade", "right/lab.ipynb")
     assert without_time(rows_of(out)) == without_time(before)
 
@@ -144,14 +147,16 @@ def test_the_same_on_a_cluster_that_loses_a_worker(graded, folder, tmp_path):
         processes += [subprocess.Popen([*worker, "--no-dashboard"], **options) for _ in range(2)]
         time.sleep(5)
         out = tmp_path / "report"
-        arguments = line(folder, "--out", out, "--seed", SEED, "--scheduler", address)
+        junit = tmp_path / "junit.xml"
+        arguments = line(folder, "--out", out, "--seed", SEED, "--scheduler", address, "--junit", junit)
         grader = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 100
         while not (out / "scores.csv").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         processes[2].kill()
-        said = grader.communicate(timeout=300)
-        assert grader.returncode == 1, said
+        said, complaints = grader.communicate(timeout=300)
+        assert grader.returncode == 1 and "Traceback" not in complaints, complaints
+        assert "4 of 6 notebooks graded" in said and junit.exists()
         assert without_time(rows_of(out)) == without_time(rows_of(graded[0]))
     finally:
         for process in processes:

@@ -18,6 +18,8 @@ from lab1.checks.channel import Ended, Pipe, Queues
 SECONDS = 8.0  # for all claims of a check together; a right answer takes less than one
 UNKNOWN = " No single mistake that this check knows explains it: there may be two at once."
 ROUNDS = 3  # draws that each claim has to hold for
+MOST_FOUND = 1000  # characters that are told of what was found
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)  # of odd replies
 
 
 def _has_no(method: str) -> Callable[[Student, Draw], bool | str]:
@@ -108,7 +110,7 @@ class Check:
         student, founds = Student(channel), []
         try:
             kind = student.begin()
-            if not isinstance(kind, dict) or not kind.get("callable"):
+            if not isinstance(kind, dict) or kind.get("callable") is not True:
                 text = f"The check was given a {kind.get('type') if isinstance(kind, dict) else kind}."
                 founds.append(Found("wrong", text, f"It takes {self.name} itself, not something else or its result."))
             else:
@@ -118,6 +120,8 @@ class Check:
                         break
         except Ended as ended:
             founds.append(ENDINGS[str(ended)])
+        except (Raised, Wrong) as error:  # before any claim
+            founds.append(Found("wrong", str(error)))
         return self._summary(founds, student.printed)
 
     def _try(self, claim: Callable, student: Student, seed: int, is_first: bool) -> Found:
@@ -151,7 +155,7 @@ class Check:
             return wrong
         except Raised as error:
             return Found("not started") if is_first and error.is_stub else self._explained(error, student, draw)
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
+        except UNREADABLE as error:
             return Wrong(f"What your code has done cannot be read ({type(error).__name__}: {error}).")
 
     def _explained(self, error: Raised, student: Student, draw: Draw) -> Wrong:
@@ -187,10 +191,10 @@ class Check:
 
 
 def _confirms(cause: Cause, student: Student, draw: Draw) -> bool | str:
-    student.begin()
     try:
+        student.begin()
         return cause.experiment(student, draw)
-    except (Raised, Wrong):
+    except (Raised, Wrong, *UNREADABLE):
         return False
 
 
@@ -205,13 +209,14 @@ def _coloured(result: Result) -> str:
 
 def _lines(text: str, found: Found, told: set[str]) -> list[str]:
     """One claim in words. What has been told is not told again."""
+    seen = found.found[:MOST_FOUND]
     if found.kind == "holds":
-        return [f"  ok  {text}", *([f"      {found.found}"] if found.found else [])]
+        return [f"  ok  {text}", *([f"      {seen}"] if seen else [])]
     reasons = {found.mistake, found.found} - {""}
     if told & reasons:
         return [f"  NO  {text}: for the same reason"]
     told |= reasons
-    lines = [f"  NO  {text}", f"      {found.found}"]
+    lines = [f"  NO  {text}", f"      {seen}"]
     if found.mistake:
         lines.append(f"      Likely mistake: {found.mistake}")
     if found.hint:

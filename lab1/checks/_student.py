@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lab1.checks.channel import Ended, Pipe, Queues, decode, encode
+from lab1.checks.channel import MOST_TEXT, Ended, Pipe, Queues, decode, encode
+
+MOST_CHANGES = 20  # of settings
 
 
 class Wrong(Exception):
@@ -23,9 +25,11 @@ class Raised(Exception):
     """The student's code raised an error: what the observer has described."""
 
     def __init__(self, error: dict):
-        super().__init__(error["text"])
-        self.type, self.text, self.line = str(error["type"]), str(error["text"]), str(error["line"])
-        self.unwritten, self.is_stub = str(error["unwritten"]), bool(error["is_stub"])
+        self.type, self.text, self.line, self.unwritten = (
+            str(error[key])[:MOST_TEXT] for key in ("type", "text", "line", "unwritten")
+        )
+        self.is_stub = error["is_stub"] is True
+        super().__init__(self.text)
 
     def __str__(self) -> str:
         return f"{self.text}{self.line and f' (in {self.line})'}."
@@ -58,11 +62,11 @@ class Student:
             self._channel.send(encode([name, list(arguments), options]))
             reply = decode(self._channel.receive())
             try:
-                self.given, self.printed = reply["given"], str(reply["printed"])[:1000]
-                changes, error = [str(each) for each in reply["changes"]], reply.get("error")
+                self.given, self.printed = reply["given"], str(reply["printed"])[:MOST_TEXT]
+                changes = [str(each)[:200] for each in reply["changes"][:MOST_CHANGES]]
+                error = Raised(reply["error"]) if reply.get("error") is not None else None
                 value = None if error else reply["value"]
-                error = error and Raised(error)
-            except (KeyError, TypeError, AttributeError) as broken:
+            except (LookupError, TypeError, AttributeError) as broken:
                 raise Ended("gone") from broken
             if changes:
                 text = f"After your code has run, {', and '.join(changes)}."

@@ -1,7 +1,7 @@
 """What passes between the observing and the judging half of a check: plain data as bytes, which cannot become code.
 
 A message is JSON, and behind it the raw bytes of the tensors in it. Its values are None, bool, int, float, str, list,
-tuple, dict and Tensor; what is nothing of these arrives as an `Other`, which is only a name.
+tuple, dict and Tensor; what is nothing of these arrives as an `Other`, which is only a name. Long texts arrive cut off.
 """
 
 import contextlib
@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 LARGEST = 2**26  # bytes of a tensor that is sent; a message may hold four of them
+MOST_JSON = 2**20  # bytes of a message without its tensors
+MOST_TEXT = 500  # characters of a text in it
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
 
 
@@ -35,9 +37,15 @@ class Ended(Exception):
 
 
 def encode(value: Any) -> bytes:
-    """A value as a message. Subclasses are sent as the plain values that they extend."""
+    """A value as a message. Subclasses are sent as the plain values that they extend.
+
+    Raises:
+        ValueError: it is too large without its tensors.
+    """
     blobs: list[bytes] = []
     header = json.dumps(_plain(value, blobs)).encode()
+    if len(header) > MOST_JSON:
+        raise ValueError(f"a value with more than {MOST_JSON:,} characters, far more than asked for")
     return b"".join([struct.pack("<Q", len(header)), header, *blobs])
 
 
@@ -85,9 +93,11 @@ def decode(message: bytes) -> Any:
     """
     try:
         [length] = struct.unpack_from("<Q", message)
+        if length > MOST_JSON:
+            raise ValueError("too long")
         header = json.loads(message[8 : 8 + length])
         return _value(header, _Blobs(message, 8 + length))
-    except (ValueError, TypeError, KeyError, struct.error, RuntimeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, struct.error, RuntimeError, OverflowError) as error:
         raise Ended("gone") from error
 
 
@@ -104,7 +114,9 @@ class _Blobs:
 
 def _value(plain: Any, blobs: _Blobs) -> Any:
     if not isinstance(plain, dict):
-        if plain is None or isinstance(plain, bool | int | float | str):
+        if isinstance(plain, str):
+            return plain[:MOST_TEXT]
+        if plain is None or isinstance(plain, bool | int | float):
             return plain
         raise ValueError("not a value")
     [(kind, content)] = plain.items()
@@ -121,7 +133,7 @@ def _value(plain: Any, blobs: _Blobs) -> Any:
     if kind == "dict":
         return {_value(key, blobs): _value(each, blobs) for key, each in content}
     if kind == "other":
-        return Other(*map(str, content))
+        return Other(*(str(each)[:MOST_TEXT] for each in content))
     values = [_value(each, blobs) for each in content]
     return {"list": list, "tuple": tuple}[kind](values)
 

@@ -72,7 +72,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=positive, default=600, help="limit for a notebook's cells (default: 600)")
     parser.add_argument("--cell-seconds", type=positive, default=120, help="limit for one cell (default: 120)")
     parser.add_argument("--memory", type=positive, default=4, help="limit for a notebook, in GB (default: 4)")
-    parser.add_argument("--resume", action="store_true", help="skip what has not changed since it was graded")
+    parser.add_argument("--resume", action="store_true", help="skip what was graded and has not changed since")
     parser.add_argument("--regrade", metavar="ID", action="append", help="only this student or notebook; repeatable")
     parser.add_argument("--student", type=with_student, metavar="REGEX", help="finds (?P<student_id>...) in a path")
     parser.add_argument("--require-sandbox", action="store_true", help="grade nothing where bubblewrap does not work")
@@ -134,7 +134,7 @@ def grade_all(options: argparse.Namespace) -> list[dict]:
                 if options.resume and job.digest and job.digest == report.digest(submission):
                     bar.update()
                     continue
-                yield submission, work.work, (job, limits, seed)
+                yield submission, work.work, (job, limits, seed, options.require_sandbox)
 
         start, window = lambda: cluster.local(min(options.jobs, len(found))), options.jobs
         if options.scheduler:
@@ -145,6 +145,7 @@ def grade_all(options: argparse.Namespace) -> list[dict]:
                 details, page = result if isinstance(result, tuple) else work.lost(submission, result)
                 report.write(submission, details, page)
                 bar.update()
+    report.write_table()  # which a grading that was cut off may have left without its last rows
     keys = {each.key for each in found}
     return [each for each in report.all() if each["row"]["page"].removesuffix(".html") in keys]
 

@@ -46,14 +46,16 @@ def dask(address: str) -> tuple[Any, int]:
 def results(jobs: Iterable[Job], start: Callable[[], Executor], window: int) -> Iterator[tuple[Any, Any]]:
     """(key, result or error) of every job as it ends; no more than `window` of them are loaded at a time.
 
-    A worker that dies takes the jobs of all others of a local pool with it: these are done again in a new one.
+    A worker that dies takes the jobs of all others of a local pool with it. These are done again one at a time: then
+    whoever ends its worker ends only its own.
     """
     waiting, running, tries = iter(jobs), {}, {}
     again: list[Job] = []
     executor = start()
     try:
         while True:
-            while len(running) < window and (job := again.pop() if again else next(waiting, None)):
+            most = 1 if again else window
+            while len(running) < most and (job := again.pop() if again else next(waiting, None)):
                 running[_submit(executor, job)] = job
             if not running:
                 return
@@ -75,12 +77,12 @@ def results(jobs: Iterable[Job], start: Callable[[], Executor], window: int) -> 
             if broken:
                 again += running.values()
                 running = {}
-                executor.shutdown(wait=False, cancel_futures=True)
+                executor.shutdown(wait=False)
                 executor = start()
     finally:
         for process in multiprocessing.active_children():
             process.terminate()
-        executor.shutdown(wait=False, cancel_futures=True)
+        executor.shutdown(wait=False)  # Dask's knows no more words
 
 
 def _submit(executor: Executor, job: Job) -> Future:

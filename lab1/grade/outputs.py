@@ -4,6 +4,7 @@ from lab1.grade.notebook import plain
 
 MOST_PRINTED = 20_000_000  # characters that a cell may print or show
 MOST_TEXT = 5000  # characters of an output that are kept
+MOST_TEXTS = 8_000_000  # of all outputs of a notebook
 MOST_OUTPUTS = 50  # of a cell
 MOST_IMAGE = 700_000  # characters of a picture in base64
 MOST_IMAGES = 4_000_000  # of all pictures of a notebook
@@ -13,7 +14,7 @@ IMAGES = ("image/png", "image/jpeg")
 class Outputs:
     """The outputs of a cell: [("text" | "image/png" | "html" ..., content)], and its error, one line."""
 
-    images = 0  # characters of all pictures so far
+    images = texts = 0  # characters of all pictures and all other outputs so far
 
     def __init__(self, notebook: "Outputs | None" = None):
         self.kept: list[tuple[str, str]] = []
@@ -39,6 +40,7 @@ class Outputs:
     def _stream(self, kind: str, text: str) -> None:
         if self.kept and self.kept[-1][0] == kind:
             before = self.kept.pop()[1]
+            self.notebook.texts -= len(before)
             self._keep(kind, before if before.endswith(CUT) else before + text)
         else:
             self._keep(kind, text)
@@ -57,8 +59,10 @@ class Outputs:
 
     def _keep(self, kind: str, text: str) -> None:
         most = MOST_TEXT if kind != "html" else 4 * MOST_TEXT
-        if len(self.kept) < MOST_OUTPUTS:
-            self.kept.append((kind, text if len(text) <= most else text[:most] + CUT))
+        text = text if len(text) <= most else text[:most] + CUT
+        if len(self.kept) < MOST_OUTPUTS and self.notebook.texts < MOST_TEXTS:
+            self.kept.append((kind, text))
+            self.notebook.texts += len(text)
 
 
 CUT = "\n... and more"

@@ -13,6 +13,8 @@ from lab1.grade.sandbox import limited_by
 from lab1.grade.submissions import Submission
 
 MOST_ERRORS = 10  # on the first screen
+MOST_SAID = 20_000  # characters of what a check says
+MOST_SHOWN = 10_000_000  # characters of the notebook
 TAGS = {"table", "thead", "tbody", "tr", "th", "td", "b", "i", "p", "br", "ul", "ol", "li", "div"}  # kept of an output
 ANSI = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
@@ -54,7 +56,7 @@ def page(submission: Submission, grading: Grading, isolation: str) -> str:
         _flag("The checks in the notebook were changed; the points come from the original ones", grading.changed),
         _flag("Answers that run lab1's own code instead of solving the task", borrowings(grading)),
         "<h2>What the checks say</h2><p>Indented lines may quote what your code says.</p>",
-        *(f'<pre class="task">{escape(clean(result.text))}</pre>' for result in results),
+        *(f'<pre class="task">{escape(clean(result.text[:MOST_SAID]))}</pre>' for result in results),
         f'<h2>The notebook</h2><iframe sandbox title="The notebook" srcdoc="{escape(_frame(grading.cells))}"></iframe>',
         f'<p class="number">graded in {grading.seconds:.0f} s, isolation: {isolation}, memory {memory}</p>',
     ]
@@ -114,8 +116,15 @@ def document(title: str, body: str) -> str:
 
 
 def _frame(cells: list[Cell]) -> str:
-    """The notebook as a page of its own."""
-    return document("", "\n".join(_cell(cell) for cell in cells))
+    """The notebook as a page of its own, as far as a browser can show it."""
+    parts, left = [], MOST_SHOWN
+    for number, cell in enumerate(cells):
+        parts.append(_cell(cell))
+        left -= len(parts[-1])
+        if left < 0:
+            parts.append(f"<p>... and {len(cells) - number - 1} more cells</p>")
+            break
+    return document("", "\n".join(parts))
 
 
 def _cell(cell: Cell) -> str:

@@ -1,5 +1,6 @@
 """One submission from its bytes to its details and page: what a worker does, on this machine or another."""
 
+import platform
 from dataclasses import dataclass
 
 from lab1.grade import sandbox
@@ -31,13 +32,15 @@ def prepare(submission: Submission) -> Job:
     return Job(submission, content, beside, digest(content, beside))
 
 
-def work(job: Job, limits: Limits, seed: int) -> tuple[dict, str]:
-    """The details and the page of a submission."""
+def work(job: Job, limits: Limits, seed: int, sandbox_required: bool) -> tuple[dict, str]:
+    """The details and the page of a submission. sandbox_required: without bubblewrap it is not graded."""
     import torch
 
     torch.set_num_threads(1)
-    failed = Grading(failure=job.unreadable)
-    grading = failed if job.unreadable else grade(job.content, job.beside, limits, seed)
+    failure = job.unreadable
+    if sandbox_required and sandbox.isolation() != "bubblewrap":
+        failure = f"there is no sandbox on {platform.node()}, and --require-sandbox was given: install bubblewrap there"
+    grading = Grading(failure=failure) if failure else grade(job.content, job.beside, limits, seed)
     if job.submission.others:
         names = ", ".join(name.rpartition("/")[2] for name in job.submission.others)
         grading.remarks.append(f"other notebooks of the same student do not count: {names}")
@@ -51,10 +54,14 @@ def lost(submission: Submission, error: BaseException) -> tuple[dict, str]:
 
 
 def written(submission: Submission, grading: Grading, digest: str) -> tuple[dict, str]:
-    """`details` and `page`; where the scores are so odd that these cannot be written, it is not graded."""
+    """`details` and `page`; where the scores are so odd that these cannot be written, it is not graded.
+
+    What is not graded has no digest, so that --resume grades it again: the machine may have been to blame.
+    """
     isolation = sandbox.isolation()
     try:
-        return details(submission, grading, isolation, digest), page(submission, grading, isolation)
+        kept = "" if grading.failure else digest
+        return details(submission, grading, isolation, kept), page(submission, grading, isolation)
     except Exception as error:
         failed = Grading(failure=f"no report can be written: {type(error).__name__}: {plain(error)}")
-        return details(submission, failed, isolation, digest), page(submission, failed, isolation)
+        return details(submission, failed, isolation, ""), page(submission, failed, isolation)
