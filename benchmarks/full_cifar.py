@@ -2,6 +2,7 @@
 
 python -m benchmarks.full_cifar                     all of them: about ten hours for a core with bf16 units
 python -m benchmarks.full_cifar plain-56-seed0 ...  some of them
+python -m benchmarks.full_cifar --lossless FOLDER   the test images of FOLDER/cifar10.npz are measured, too
 OMP_NUM_THREADS=1                                   two at a time, one core each: a quarter faster than in turn
 
 The protocol, which was fixed before any test image was looked at: SGD with Nesterov momentum 0.9, weight decay 5e-4 on
@@ -12,13 +13,13 @@ training of three epochs with a seed of its own; ResNet18 has the 0.1 of Exercis
 
 lab1/records/NAME.json has the history and the errors of the trained network in eval mode, in float32, on training
 images without augmentation, on validation and on test images. lab1/records/NAME.npz has what the network predicts for
-each test image, and the norms of gradients and weights at the first 200 steps and at every tenth. A training that was
-interrupted goes on from model_states/, and one that has a record is not made again. The four networks of seed 0 are
-kept in half precision for lab1.models.pretrained.
+each test image, and the norms of gradients and weights: at every step of ResNet18, of the others at the first 200 steps
+and at every tenth. A training that was interrupted goes on from model_states/, and one that has a record is not made
+again. The four networks of seed 0 are kept in half precision for lab1.models.pretrained.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +88,7 @@ def falling(optimizer: torch.optim.Optimizer, total_steps: int) -> CosineAnneali
     return CosineAnnealingLR(optimizer, total_steps)
 
 
-def make(name: str, planned: Training) -> None:
+def make(name: str, planned: Training, lossless: Path | None) -> None:
     """Train one network and write its record."""
     cifar = data.load("cifar10")
     lr = planned.lr
@@ -111,9 +112,11 @@ def make(name: str, planned: Training) -> None:
     record = {"data": str(cifar), "hardware": hardware(), "threads": torch.get_num_threads(), "seed": planned.seed}
     record |= {"lr": lr, "history": {key: values for key, values in history.items() if _plain(values)}}
     if not is_trial:
-        record["errors"], arrays = measure(model, cifar)
+        record["errors"], arrays = measure(model, cifar, lossless)
         norms = history["grad_norm"].numpy()
-        kept = np.union1d(np.arange(min(200, len(norms))), np.arange(0, len(norms), 10))
+        kept = np.arange(len(norms))
+        if planned.depth != 18:
+            kept = kept[(kept < 200) | (kept % 10 == 0)]
         arrays |= {"steps": kept, "grad_norm": norms[kept], "weight_norm": history["weight_norm"].numpy()[kept]}
         np.savez_compressed(records.FOLDER / f"{name}.npz", **arrays)
     if name.removesuffix("-seed0") in pretrained.NAMES:
@@ -121,32 +124,43 @@ def make(name: str, planned: Training) -> None:
     (records.FOLDER / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
 
 
-def measure(model: nn.Module, cifar: data.Dataset) -> tuple[dict, dict]:
+def measure(model: nn.Module, cifar: data.Dataset, lossless: Path | None) -> tuple[dict, dict]:
     """Loss and share of wrong answers on each part of the data; what is predicted for the test images."""
     original = data.ImageSet(cifar.train.images, cifar.train.labels, cifar.mean, cifar.std)  # without augmentation
-    errors = {}
-    for part, images in (("train", original), ("val", cifar.val), ("test", cifar.test)):
+    parts = {"train": original, "val": cifar.val, "test": cifar.test}
+    if lossless:
+        test = data.load("cifar10", folder=lossless, download=False).test
+        parts["lossless test"] = data.ImageSet(test.images, test.labels, cifar.mean, cifar.std)
+    errors, arrays = {}, {}
+    for part, images in parts.items():
         logits, labels = training.predict(model, images, batch_size=500, autocast=False)
         predicted = logits.argmax(1)
         wrong = (predicted != labels).double().mean().item()
         errors[part] = {"loss": F.cross_entropy(logits, labels).item(), "error": wrong}
-    return errors, {"predicted": predicted.to(torch.uint8).numpy(), "labels": labels.to(torch.uint8).numpy()}
+        if part.endswith("test"):
+            prefix = part.removesuffix("test").replace(" ", "_")
+            arrays[f"{prefix}predicted"] = predicted.to(torch.uint8).numpy()
+            arrays[f"{prefix}labels"] = labels.to(torch.uint8).numpy()
+    return errors, arrays
 
 
 def _plain(values: object) -> bool:
     return isinstance(values, list | int | float | str | dict)
 
 
-def main(wanted: list[str]) -> None:
+def main() -> None:
     planned = trainings()
-    unknown = [name for name in wanted if name not in planned]
-    if unknown:
-        raise SystemExit(f"there is no training {', '.join(unknown)}: there are {', '.join(planned)}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(planned)}; all without a name")
+    parser.add_argument("--lossless", type=Path, metavar="FOLDER")
+    chosen = parser.parse_args()
+    if unknown := [name for name in chosen.names if name not in planned]:
+        parser.error(f"there is no training {', '.join(unknown)}: there are {', '.join(planned)}")
     records.FOLDER.mkdir(exist_ok=True)
-    for name in wanted or planned:
+    for name in chosen.names or planned:
         if not (records.FOLDER / f"{name}.json").exists():
-            make(name, planned[name])
+            make(name, planned[name], chosen.lossless)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
