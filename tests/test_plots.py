@@ -93,7 +93,7 @@ def explained():
 def test_figures_of_heatmaps_name_their_data(explained):
     images, heat, masks = explained
     maps, gradient = np.random.rand(6, 4, 4), np.random.rand(6, 4, 4) - 0.5
-    curves = {"layer3": np.random.rand(9, 5), "random": np.random.rand(9, 5)}
+    curves = {name: np.random.rand(9, 5) for name in ("layer3", "layer3, another image's", "random")}
     figures = [
         plots.heatmaps(
             images, {"layer3": heat, "layer4": heat}, ["cat"] * 4, "CIFAR-10", right=[True] * 4, masks=masks

@@ -48,6 +48,20 @@ def test_records_agree_with_themselves():
             assert np.isfinite(record["grad_norm"]).all()
 
 
+def test_records_of_resnet18_are_complete():
+    for record in records.resnet18().values():
+        for part, prefix in {"test": "", "lossless test": "lossless_"}.items():
+            wrong = record[f"{prefix}predicted"] != record[f"{prefix}labels"]
+            assert wrong.mean() == pytest.approx(record["errors"][part]["error"])
+        history = record["history"]
+        assert history["epoch"] == list(range(11))
+        size = (history["epoch_ends"][-1], len(history["layers"]))
+        assert history["grad_norm"].shape == history["weight_norm"].shape == size
+    for name, (with_skip, without, test) in records.resnet18_pairs().items():
+        count = int(name.split()[0].replace(",", ""))
+        assert (with_skip.value - without.value) * count == pytest.approx(test.only_first - test.only_second)
+
+
 def test_each_network_has_the_best_of_its_learning_rates():
     rates = records.trials()
     for network, seeds in records.depth_study().items():

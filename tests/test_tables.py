@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lab1.analysis.statistics import mcnemar
+from lab1.analysis.statistics import Interval, McNemar, mcnemar
 from lab1.experiment import tables
 
 WITH, WITHOUT = tables.WITH, tables.WITHOUT
@@ -40,19 +40,18 @@ def test_depths_stand_in_order_of_their_size():
 def test_skip_connections_compares_the_last_epochs():
     history = {"train/loss": [2.0, 1.0], "train/accuracy": [0.1, 0.4], "val/loss": [2, 1.5], "val/accuracy": [0, 0.3]}
     curves = {WITH: [history, history], WITHOUT: [history]}
-    test = {WITH: [{"accuracy": 0.5}, {"accuracy": 0.7}], WITHOUT: [{"accuracy": 0.25}]}
-    table = rows(tables.skip_connections(curves, test))
+    pairs = {f"seed {seed}": ([with_skip, 0, 1], [0.25, 0, 1], [1, 1, 1]) for seed, with_skip in enumerate((0.5, 0.7))}
+    table = rows(tables.skip_connections(curves, pairs))
     assert table[1] == ["training loss (epoch 10)", "1.000 ± 0.000", "1.000"]
     assert table[4] == ["validation accuracy (epoch 10)", "30.0% ± 0.0%", "30.0%"]
-    assert table[5] == ["test accuracy", "60.0% ± 14.1%", "25.0%"]
+    assert table[5] == ["test accuracy", "60.0% ± 14.1%", "25.0% ± 0.0%"]
 
 
 def test_paired_tests():
-    measured = {"accuracy": 0.5, "low": 0.4, "high": 0.6}
-    table = tables.paired_tests(
-        {WITHOUT: [measured], WITH: [measured]}, [{"only_skip": 3, "only_plain": 1, "p": 0.0123}]
-    )
-    assert rows(table)[1] == ["0", "50.0% [40.0%, 60.0%]", "50.0% [40.0%, 60.0%]", "3", "1", "0.012"]
+    pairs = {"seed 0": (Interval(0.5, 0.4, 0.6), Interval(0.25, 0.2, 0.3), McNemar(3, 1, 0.0123))}
+    table = tables.paired_tests(pairs)
+    assert table == tables.paired_tests(from_json(pairs))
+    assert rows(table)[1] == ["seed 0", "50.0% [40.0%, 60.0%]", "25.0% [20.0%, 30.0%]", "3", "1", "0.012"]
 
 
 def test_spread():
@@ -97,14 +96,20 @@ def test_faithfulness_begins_with_the_best_map():
         return {"validation": (0.5, 0.1), "test": (test, 0.1), "deletion": (0.2, 0.1), "insertion": (0.7, 0.1)}
 
     of_maps = {"layer2": measured(0.3), "layer3": measured(0.4), "random": measured(-0.1)}
+    del of_maps["random"]["validation"]
     table = rows(tables.faithfulness(of_maps, "layer2"))
     assert [row[0] for row in table[1:]] == ["layer3", "layer2 (chosen)", "random"]
     assert table[1][1:] == ["0.500 ± 0.100", "0.400 ± 0.100", "0.200 ± 0.100", "0.700 ± 0.100"]
+    assert table[3][1:3] == ["", "-0.100 ± 0.100"]
 
 
 def test_advantage_has_no_cell_for_a_layer_against_itself():
     advantage = {"layer2": {"layer3": (0.1, 0.05), "layer4": (-0.2, 0.05)}}
-    assert rows(tables.advantage(advantage))[1] == ["layer2", "", "+0.100 ± 0.050", "-0.200 ± 0.050"]
+    table = rows(tables.advantage(advantage, "insertion, against"))
+    assert table == [
+        ["insertion, against", *tables.LAYERS],
+        ["layer2", "", "+0.100 ± 0.050", "-0.200 ± 0.050"],
+    ]
 
 
 def test_tables_of_heatmaps_have_a_row_for_each_map():

@@ -22,13 +22,17 @@ from lab1.experiment import records, residual_tables, tables  # noqa: E402
 from lab1.experiment.results import table  # noqa: E402
 
 FILES = ("README.md", "docs/results.md", "docs/speed.md")
+PAIRS = (
+    "Test images, with 95% intervals; images that only one network of a pair gets right, and the p-value of the exact "
+    "McNemar test:"
+)
 SHORT = {  # in README.md -> the table it is taken from, its rows, and its columns (all, if none is named)
     "short-1": (
         "exercise-1-cifar",
         ["plain, 20 layers", "plain, 56 layers", "residual, 20 layers", "residual, 56 layers"],
         ["training error", "test error"],
     ),
-    "short-2.1": ("exercise-2.1", ["training loss (epoch 10)", "test accuracy"], []),
+    "short-2.1": ("resnet18", ["with skip connections", "without skip connections"], ["training error", "test error"]),
     "short-2.2": (
         "exercise-2.2",
         ["all background", "from scratch", "from the classifier"],
@@ -54,7 +58,8 @@ def exercise_1(results: dict, study: str, unit: str) -> str:
     conditions = {"hardware": of["hardware"], "profile": r["profile"]}
     above = f"{made(conditions, r['data'][study], minutes)}, {spread_over(of['seeds'])}."
     if study == "mlp":
-        above = f"The baseline has a test accuracy of {r['mlp']['test accuracy']:.2%}. {above}"
+        accuracy = f"has a test accuracy of {r['mlp']['test accuracy']:.2%}"
+        above = f"The baseline, trained on {r['data']['baseline']}, {accuracy}. The study of depth: {above}"
     return f"{above}\n\n{tables.depths(of, unit)}"
 
 
@@ -64,25 +69,40 @@ def full_cifar() -> str:
     return f"{records.conditions(study)} {seeds}.\n\n{tables.full_cifar(study)}"
 
 
+def resnet18() -> str:
+    recorded = records.resnet18()
+    hours = sum(records.minutes(record) for record in recorded.values()) / 60
+    first = next(iter(recorded.values()))
+    above = (
+        f"Data: {records.DATA}. Two trainings in {hours:.1f} hours. Hardware: {first['hardware']}, one thread each. "
+    )
+    return "\n\n".join(
+        [
+            f"{above}One seed.",
+            tables.full_cifar({name: [record] for name, record in recorded.items()}),
+            PAIRS,
+            tables.paired_tests(records.resnet18_pairs()),
+        ]
+    )
+
+
 def exercise_2_1(results: dict) -> str:
     r = results["exercise-2.1"]
     minutes = statistics.mean(minutes for of_network in r["minutes"].values() for minutes in of_network)
     above = f"{made(r, r['data'], f'a training took {minutes:.0f} minutes')}, {spread_over(r['seeds'])}."
-    pairs = (
-        "Test images, with 95% intervals; images that only one network of a pair gets right, and the p-value of the "
+    return "\n\n".join(
+        [
+            above,
+            tables.skip_connections(r["curves"], r["paired"]),
+            PAIRS,
+            tables.paired_tests(r["paired"]),
+        ]
     )
-    pairs += "exact McNemar test:"
-    parts = [
-        above,
-        tables.skip_connections(r["curves"], r["test"]),
-        pairs,
-        tables.paired_tests(r["test"], r["paired"]),
-        "How unevenly the gradient norms lie, over all 18 layers of the main path and over steps:",
-        tables.spread(r["spread"]),
-    ]
-    if "spread by layers" in r:
-        parts += ["Across layers that a BatchNorm follows:", residual_tables.spread_by_layers(r["spread by layers"])]
-    return "\n\n".join(parts)
+
+
+def spreads(r: dict) -> str:
+    """How unevenly gradients lie in one study of Exercise 2.1: over the 3x3 convolutions, and by what is counted."""
+    return f"{tables.spread(next(iter(r['spread'].values())))}\n\n{residual_tables.spread_by_layers(r['spread'])}"
 
 
 def exercise_2_2(results: dict) -> str:
@@ -166,7 +186,10 @@ def main() -> int:
         "exercise-1-cifar": full_cifar(),
         "learning-rates": tables.learning_rates(records.trials()),
         "exercise-1-pairs": tables.pairs_per_seed(records.pairs()),
+        "resnet18": resnet18(),
         "exercise-2.1": exercise_2_1(results),
+        "spread": spreads(results["exercise-2.1"]["all images"]),
+        "spread-of-seeds": spreads(results["exercise-2.1"]),
         "levels": residual_tables.levels(results["exercise-2.1"]["levels"]),
         "lesions": residual_tables.lesions(results["exercise-2.1"]["lesions"]),
         "exercise-2.2": exercise_2_2(results),

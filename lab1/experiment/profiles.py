@@ -100,7 +100,13 @@ PROFILES = {
             num_seeds=3,
         ),
         signals=Study(depths=(8, 20, 56, 110), num_images=64, num_seeds=5),
-        resnets=Budget(num_train=None, num_test=None, num_epochs=11, batch_size=128 if HAS_GPU else 32, num_seeds=3),
+        resnets=Budget(
+            num_train=None if HAS_GPU else 5085,  # all would take a CPU four hours and more
+            num_test=None,
+            num_epochs=11,
+            batch_size=128 if HAS_GPU else 32,
+            num_seeds=3,
+        ),
         landscape=Landscape(num_points=21, num_images=500),
         fcns=Budget(
             num_train=None if HAS_GPU else 6667,  # 60,000 take a CPU 20 minutes an epoch

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from lab1.analysis.statistics import McNemar, mcnemar
+from lab1.analysis.statistics import Interval, McNemar, accuracy_interval, mcnemar
 
 FOLDER = Path(__file__).parents[1] / "records"
 DATA = "CIFAR-10, JPEG-compressed copy: 45,000 training, 5,000 validation, 10,000 test images"
@@ -21,8 +22,9 @@ def read(name: str) -> dict:
     Returns:
         Strings: "data", "hardware". Numbers: "seed", "lr" (the highest of the schedule), "threads". "history": the
         lists of `fit`. Unless the name begins with "trial": "errors", part -> "loss" and "error" (0..1) of the trained
-        network in eval mode on "train" (without augmentation), "val" and "test"; arrays "predicted" and "labels"
-        (N,) uint8, of the test images; "steps" (S,), and at these steps "grad_norm" and "weight_norm" (S, layers).
+        network in eval mode on "train" (without augmentation), "val" and "test", of ResNet18 also "lossless test";
+        arrays "predicted" and "labels" (N,) uint8, of the test images, and with "lossless_" before them; "steps" (S,),
+        and at these steps "grad_norm" and "weight_norm" (S, layers).
 
     Raises:
         FileNotFoundError: there is none of that name.
@@ -73,13 +75,35 @@ def trials() -> dict[str, dict[float, float]]:
     return found
 
 
+def resnet18() -> dict[str, dict]:
+    """Exercise 2.1: "with skip connections", "without skip connections" -> the record of ResNet18.
+
+    Its "history" is complete, with "grad_norm" and "weight_norm" (steps, layers) as float32 tensors.
+    """
+    names = {"with skip connections": "resnet18-residual", "without skip connections": "resnet18-plain"}
+    found = {kind: read(name) for kind, name in names.items()}
+    for record in found.values():
+        record["history"] |= {key: torch.from_numpy(record[key]) for key in ("grad_norm", "weight_norm")}
+    return found
+
+
+def resnet18_pairs() -> dict[str, tuple[Interval, Interval, McNemar]]:
+    """Exercise 2.1: which test images -> accuracies of ResNet18 with and without skip connections, and their test."""
+    pairs = {}
+    for prefix, name in {"": "{}, JPEG-compressed", "lossless_": "{} of them, lossless"}.items():
+        right = [of[f"{prefix}predicted"] == of[f"{prefix}labels"] for of in resnet18().values()]
+        pairs[name.format(f"{len(right[0]):,}")] = (*map(accuracy_interval, right), mcnemar(*right))
+    return pairs
+
+
 def conditions(study: dict[str, list[dict]]) -> str:
     """Data, hardware and hours of the depth study, in one line."""
     trained = [record for seeds in study.values() for record in seeds]
     hours = sum(minutes(record) for record in trained) / 60
     first = trained[0]
     machine = f"{first['hardware']}, {first['threads']} thread each"
-    return f"Data: {DATA}. {len(trained)} trainings in {hours:.1f} hours. Hardware: {machine}."
+    pace = f"{hours:.1f} hours at the pace of the fastest epoch of each"
+    return f"Data: {DATA}. {len(trained)} trainings: {pace}. Hardware: {machine}."
 
 
 def minutes(record: dict) -> float:

@@ -81,36 +81,33 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def skip_connections(curves: dict, test: dict) -> str:
+def skip_connections(curves: dict, pairs: dict) -> str:
     """Exercise 2.1: losses and accuracies of ResNet18 after the last epoch, mean and spread over the seeds.
 
     Args:
         curves: network -> the histories of its trainings, one a seed.
-        test: network -> for each seed, the "accuracy" on the test set.
+        pairs: of each seed, as in `paired_tests`.
     """
     rows = []
     for part, title in {"train": "training", "val": "validation"}.items():
         for quantity, form in {"loss": ".3f", "accuracy": ".1%"}.items():
             last = [[history[f"{part}/{quantity}"][-1] for history in curves[name]] for name in (WITH, WITHOUT)]
             rows.append([f"{title} {quantity} (epoch 10)", *(mean_and_spread(values, form) for values in last)])
-    accuracies = [[measured["accuracy"] for measured in test[name]] for name in (WITH, WITHOUT)]
+    accuracies = zip(*([with_skip[0], without[0]] for with_skip, without, _ in pairs.values()), strict=True)
     rows.append(["test accuracy", *(mean_and_spread(values, ".1%") for values in accuracies)])
     return table(["ResNet18", WITH, WITHOUT], rows)
 
 
-def paired_tests(test: dict, pairs: list[dict]) -> str:
-    """Exercise 2.1: for each seed, test accuracies with their 95% intervals, and the exact McNemar test of the pair.
+def paired_tests(pairs: dict) -> str:
+    """Exercise 2.1: test accuracies with their 95% intervals, and the exact McNemar test of two networks.
 
-    Args:
-        test: network -> for each seed, "accuracy", "low" and "high".
-        pairs: for each seed, how many test images "only_skip" and "only_plain" get right, and "p".
+    `pairs`: such as "seed 0" -> the accuracies with and without skip connections, each an `Interval`, and a `McNemar`.
     """
     rows = []
-    for seed, pair in enumerate(pairs):
-        both = [test[name][seed] for name in (WITH, WITHOUT)]
-        intervals = [f"{of['accuracy']:.1%} [{of['low']:.1%}, {of['high']:.1%}]" for of in both]
-        rows.append([str(seed), *intervals, str(pair["only_skip"]), str(pair["only_plain"]), f"{pair['p']:.2g}"])
-    return table(["test images, seed", WITH, WITHOUT, "right only with", "right only without", "p"], rows)
+    for name, (with_skip, without, (only_with, only_without, p)) in pairs.items():
+        intervals = [f"{value:.1%} [{low:.1%}, {high:.1%}]" for value, low, high in (with_skip, without)]
+        rows.append([name, *intervals, str(only_with), str(only_without), f"{p:.2g}"])
+    return table(["accuracy on test images", WITH, WITHOUT, "right only with", "right only without", "p"], rows)
 
 
 def spread(measured: dict) -> str:
@@ -160,21 +157,28 @@ def detection(measured: dict) -> str:
 
 
 def faithfulness(measured: dict, chosen: str) -> str:
-    """Exercise 2.3: kind of map -> "validation", "test", "deletion", "insertion" -> mean and half of its interval."""
+    """Exercise 2.3: kind of map -> "validation", "test", "deletion", "insertion" -> mean and half of its interval.
+
+    "validation" is there for the maps among which one is chosen.
+    """
     titles = {"validation": "insertion - deletion, validation", "test": "insertion - deletion, test"}
     titles |= {"deletion": "deletion, test", "insertion": "insertion, test"}
     rows = []
     for name, of in sorted(measured.items(), key=lambda item: -item[1]["test"][0]):
-        rows.append([f"{name} (chosen)" if name == chosen else name, *(_interval(of[key]) for key in titles)])
+        cells = [_interval(of[key]) if key in of else "" for key in titles]
+        rows.append([f"{name} (chosen)" if name == chosen else name, *cells])
     return table(["map", *titles.values()], rows)
 
 
-def advantage(measured: dict) -> str:
-    """Exercise 2.3: kind of map -> layer -> by how much that layer's maps are more faithful, and half its interval."""
+def advantage(measured: dict, of: str = "against") -> str:
+    """Exercise 2.3: kind of map -> layer -> by how much a measure of its maps is larger, and half of its interval.
+
+    `of`: what the table says above the kinds of maps.
+    """
     rows = []
-    for name, of in measured.items():
-        rows.append([name, *(_interval(of[layer], "+.3f") if layer in of else "" for layer in LAYERS)])
-    return table(["against", *LAYERS], rows)
+    for name, by in measured.items():
+        rows.append([name, *(_interval(by[layer], "+.3f") if layer in by else "" for layer in LAYERS)])
+    return table([of, *LAYERS], rows)
 
 
 def randomisation(measured: dict) -> str:

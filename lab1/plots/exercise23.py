@@ -13,7 +13,6 @@ MAP_COLOURS = {
     "layer2": ORANGE,
     "layer3": BLUE,
     "layer4": VERMILION,
-    "another image's": "#56B4E9",
     "centre": PURPLE,
     "random": GREY,
 }
@@ -134,24 +133,27 @@ def _write(figure: Figure, x: float, y: float, text: str, colour: str, **box) ->
 
 @styled
 def faithfulness_curves(curves: dict[str, dict[str, np.ndarray]], source: str) -> Figure:
-    """One panel for each kind of curve, one line for each kind of map.
+    """One panel for each kind of curve, one line for each kind of map: dotted for a layer's controls.
 
     The line is the mean over the images, the bars are its 95% intervals (1.96 standard errors), side by side.
 
     Args:
-        curves: "deletion", "insertion" -> kind of map -> probabilities (N, S + 1).
+        curves: "deletion", "insertion" -> kind of map, such as "layer2" or "layer2, another image's" -> probabilities
+            (N, S + 1).
     """
     figure, axes = plt.subplots(1, len(curves), figsize=(11, 4.6), sharey=True)
     for axis, (title, maps) in zip(axes, curves.items(), strict=True):
         for name, values, shift in zip(maps, maps.values(), _beside(len(maps), 0.04), strict=True):
             mean, error = values.mean(axis=0), 1.96 * values.std(axis=0, ddof=1) / len(values) ** 0.5
-            share, colour, line = np.linspace(0, 1, len(mean)), MAP_COLOURS[name], "-" if "layer" in name else "--"
+            layer, _, control = name.partition(", ")  # such as "layer2, another image's"
+            line = ":" if control else "-" if layer.startswith("layer") else "--"
+            share, colour = np.linspace(0, 1, len(mean)), MAP_COLOURS[layer]
             axis.plot(share, mean, line, color=colour, label=name)
             axis.vlines(share + shift, mean - error, mean + error, color=colour, lw=1)
         axis.set(title=title, xlabel="share of the pixels")
         axis.xaxis.set_major_formatter(ticker.PercentFormatter(1))
     axes[0].set_ylabel("probability of the predicted class")
-    legend_above(figure, axes[0])
+    legend_above(figure, axes[0], ncols=4)
     return sign(figure, f"{source}; bars: 95% intervals")
 
 
