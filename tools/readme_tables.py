@@ -120,6 +120,11 @@ def exercise_2_3(results: dict) -> str:
     return f"{above}\n\n{tables.faithfulness(r['faithfulness'], r['chosen'])}"
 
 
+def advantage(measured: dict) -> str:
+    kinds = ("insertion - deletion", "deletion", "insertion")
+    return "\n\n".join(tables.advantage(measured[kind], f"{kind}, against") for kind in kinds)
+
+
 def pointing(results: dict) -> str:
     r = results["exercise-2.3"]
     above = f"Data: {r['data'][1]}. Test accuracy {r['shapes accuracy']:.1%} after {r['shapes minutes']:.1f} minutes."
@@ -196,6 +201,7 @@ def main() -> int:
         "variants": tables.variants(results["exercise-2.2"]["variants"]),
         "canvases": tables.detection(results["exercise-2.2"]["detection"]),
         "exercise-2.3": exercise_2_3(results),
+        "advantage": advantage(results["exercise-2.3"]["advantage"]),
         "randomisation": tables.randomisation(results["exercise-2.3"]["randomisation"]),
         "pointing": pointing(results),
         "benchmarks": benchmarks(measured),
