@@ -91,8 +91,12 @@ def resnet18_pairs() -> dict[str, tuple[Interval, Interval, McNemar]]:
     """Exercise 2.1: which test images -> accuracies of ResNet18 with and without skip connections, and their test."""
     pairs = {}
     for prefix, name in {"": "{}, JPEG-compressed", "lossless_": "{} of them, lossless"}.items():
-        right = [of[f"{prefix}predicted"] == of[f"{prefix}labels"] for of in resnet18().values()]
-        pairs[name.format(f"{len(right[0]):,}")] = (*map(accuracy_interval, right), mcnemar(*right))
+        first, second = (of[f"{prefix}predicted"] == of[f"{prefix}labels"] for of in resnet18().values())
+        pairs[name.format(f"{len(first):,}")] = (
+            accuracy_interval(first),
+            accuracy_interval(second),
+            mcnemar(first, second),
+        )
     return pairs
 
 
