@@ -172,6 +172,12 @@ def sets_default_device(prediction, target, num_classes):
     return 0.5
 
 
+@hostile("number of threads")
+def sets_number_of_threads(prediction, target, num_classes):
+    torch.set_num_threads(3)
+    return solutions.loop(prediction, target, num_classes)
+
+
 @hostile("deterministic flag", "cuDNN")
 def deterministic(prediction, target, num_classes):
     torch.use_deterministic_algorithms(True)

@@ -93,7 +93,6 @@ def _be_the_copy(answer: Any, descriptors: tuple[int, int], ready: int) -> None:
         torch.get_rng_state()
         os.write(ready, WORKS if _autograd_works() else NO_AUTOGRAD)
         os.close(ready)
-        torch.set_num_threads(1)  # the other threads were not copied, and whoever waits for them waits for ever
         gc.freeze()  # what the original owns (sockets, say) is not this process's to clean up
         _limit_memory()
         nowhere = os.open(os.devnull, os.O_RDWR)

@@ -48,6 +48,12 @@ SETTINGS = (
         AS_FOUND,
         "cuDNN's flags have changed",
     ),
+    Setting(
+        torch.get_num_threads,
+        torch.set_num_threads,
+        1,  # inputs are small, and a forked copy has no other threads: it would wait for them for ever
+        "the number of threads has changed",
+    ),
     Setting(torch.initial_seed, torch.manual_seed, SEED, "the seed of all random numbers has changed"),
 )
 
