@@ -7,10 +7,10 @@ import zipfile
 import pytest
 from grading import GOOD
 
-from lab1.grade import submissions
+from lab1.grade import submissions, work
 from lab1.grade.notebook import Unreadable
 from lab1.grade.submissions import Submission, find
-from lab1.grade.work import prepare
+from lab1.grade.work import prepare, remarks
 
 
 def test_every_student_has_a_row(tmp_path):
@@ -25,6 +25,26 @@ def test_every_student_has_a_row(tmp_path):
     jobs = [prepare(each) for each in found]
     assert [job.unreadable[:12] for job in jobs] == ["", "there is no ", "it is a link"]
     assert jobs[0].beside == {"helpers.py": b"x = 1"}
+
+
+def test_what_does_not_come_along_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(submissions, "MOST_BESIDE", 2**20)
+    monkeypatch.setattr(submissions, "MOST_FILES", 3)
+    home = tmp_path / "ann"
+    home.mkdir()
+    (home / "lab.ipynb").write_bytes(GOOD)
+    (home / "a link").symlink_to(home / "lab.ipynb")
+    (home / "big.pt").write_bytes(b"0" * 2**21)
+    for number in range(5):
+        (home / f"helper{number}.py").write_text("x = 1")
+    job = prepare(*find([tmp_path], None, tmp_path))
+    assert list(job.beside) == ["helper0.py", "helper1.py", "helper2.py"]
+    assert remarks(job) == [
+        "files beside the notebook were left out: a link (it is a link: hand in the file itself), big.pt (it has 2 MB, "
+        "and 1 are allowed), helper3.py (there are too many files), helper4.py (there are too many files)"
+    ]
+    monkeypatch.setattr(work, "MOST_NAMED", 3)
+    assert remarks(job)[0].endswith(", helper3.py (there are too many files), and 1 more")
 
 
 LAYOUTS = {
@@ -64,7 +84,7 @@ def test_an_assignment_may_be_called_like_a_folder_of_the_lab(name, tmp_path):
     (home / "lab1" / "mlp.py").write_text("x = 1")
     (home / "helpers.py").write_text("x = 1")
     [found] = find([tmp_path], None, tmp_path)
-    assert found.path == home / "Lab1-CNNs.ipynb" and list(found.beside()) == ["helpers.py"]
+    assert found.path == home / "Lab1-CNNs.ipynb" and list(found.beside()[0]) == ["helpers.py"]
 
 
 @pytest.mark.parametrize(

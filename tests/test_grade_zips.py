@@ -83,6 +83,14 @@ def test_one_damaged_notebook_of_the_whole_course(tmp_path):
     assert "cannot be unpacked (Bad CRC-32" in ann.unreadable
 
 
+def test_a_damaged_file_beside_a_notebook_is_said_to_be(tmp_path):
+    files = {"ann/images/a.png": b"a" * 99, "ann/lab.ipynb": GOOD, "bob/lab.ipynb": GOOD}
+    spoil(make(tmp_path / "all.zip", files), "flipped")
+    ann, bob = found([tmp_path / "all.zip"], tmp_path)
+    assert bob.beside() == ({}, {}) and ann.content() == GOOD
+    assert [*ann.beside()[1]] == ["images/a.png"] and "Bad CRC-32" in ann.beside()[1]["images/a.png"]
+
+
 @pytest.mark.parametrize(
     ("name", "student"),
     [
@@ -103,7 +111,7 @@ def test_a_students_zip_in_a_folder_or_in_the_tools_zip(name, student, zipped, t
         [each] = found([tmp_path / "inbox"], tmp_path)
     assert each.student == student and each.content() == GOOD
     assert each.name == f"{name}/submitted/ann/lab1-cnns/Lab1-CNNs.ipynb"
-    assert each.beside() == {"student-images/a.png": b"picture"}
+    assert each.beside() == ({"student-images/a.png": b"picture"}, {})
 
 
 def test_a_zip_tells_by_its_name_what_nothing_else_tells(tmp_path):

@@ -1,7 +1,7 @@
 """Who has handed in what: folders, single files, and what nbgrader, Moodle and Canvas give, also as their zip.
 
 A submission is a notebook with the files beside it, or the lack of a notebook. Nothing of it is believed or followed:
-links, pipes and giants are left out.
+links, pipes and giants are left out, and said to be.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from lab1.grade.layouts import place_of, whose
 from lab1.grade.notebook import Unreadable, read_bytes
 from lab1.grade.zips import IGNORED, MOST_UNPACKED, unpack
 
-MOST_BESIDE = 20 * 2**20  # bytes of all files beside a notebook; larger ones are left out
-MOST_FILES = 100
+MOST_BESIDE = 20 * 2**20  # bytes of all files beside a notebook
+MOST_FILES = 100  # beside a notebook
 MOST_IN_FOLDER = 2**29  # bytes of a zip in a folder
 PROVIDED = {"lab1", "data"}  # beside a notebook: the sandbox has its own
 
@@ -28,7 +28,8 @@ class Submission:
     """name: what the table calls it, a path. student: an identifier; "" if there is none. path: of the notebook; None
     where a student has handed in none, or where it is unreadable, which then says why. others: names of notebooks of
     the same student that do not count. attempt: see layouts.whose. handed_in: in seconds since 1970; 0 if unknown.
-    zipped: the zip's own name, where another name inside says whose it is; else None."""
+    zipped: the zip's own name, where another name inside says whose it is; else None. lost: the files beside the
+    notebook that could not be unpacked, and why."""
 
     name: str
     student: str
@@ -38,6 +39,7 @@ class Submission:
     handed_in: float = 0.0
     unreadable: str = ""
     zipped: str | None = None
+    lost: dict[str, str] = field(default_factory=dict)
 
     @property
     def order(self) -> tuple:
@@ -57,20 +59,24 @@ class Submission:
             raise Unreadable(self.unreadable or "there is no notebook (*.ipynb) in this submission")
         return read_bytes(self.path)
 
-    def beside(self) -> dict[str, bytes]:
-        """The files beside the notebook and below, by their relative paths, as far as they are small."""
+    def beside(self) -> tuple[dict[str, bytes], dict[str, str]]:
+        """The files beside the notebook and below, as far as they are small, and why the others are left out."""
         if self.path is None or _is_shared(self.path.parent):
-            return {}
-        found, total = {}, 0
+            return {}, {}
+        found, left_out, total = {}, dict(self.lost), 0
         for file in _files(self.path.parent):
-            if file.suffix != ".ipynb" and len(found) < MOST_FILES:
-                try:
-                    content = read_bytes(file, MOST_BESIDE - total)
-                except Unreadable:
-                    continue
-                found[file.relative_to(self.path.parent).as_posix()] = content
-                total += len(content)
-        return found
+            name = file.relative_to(self.path.parent).as_posix()
+            if file.suffix == ".ipynb":
+                continue
+            if len(found) == MOST_FILES:
+                left_out[name] = "there are too many files"
+                continue
+            try:
+                found[name] = read_bytes(file, MOST_BESIDE - total)
+                total += len(found[name])
+            except Unreadable as error:
+                left_out[name] = str(error)
+        return found, left_out
 
 
 def _is_shared(folder: Path) -> bool:
@@ -134,7 +140,8 @@ class _Reader:
         for name, why in sorted(files.items()):
             path, place, is_top = folder / name, prefix + name, "/" not in name
             if name.endswith(".ipynb"):
-                found.append(self.notebook(None if why else path, name, place, why))
+                here = self.notebook(None if why else path, name, place, why)
+                found.append(replace(here, lost=_below(PurePosixPath(name).parent, lost or {})))
             elif name.lower().endswith(".zip") and levels and not why:
                 found += self.zip(path, name, place, levels, self.alone and is_top, is_top and not are_files)
             elif is_top and self.student is None and whose(place, None)[0]:  # perhaps all that was handed in
@@ -185,6 +192,12 @@ class _Reader:
             return found
         own = {part.casefold() for part in (*PurePosixPath(name).parts, own_name)}
         return [each if each.student.casefold() in own else replace(each, zipped=by_name) for each in found]
+
+
+def _below(folder: PurePosixPath, lost: dict[str, str]) -> dict[str, str]:
+    """The files in a folder and below it, by their paths from there, without notebooks."""
+    paths = {PurePosixPath(name): why for name, why in lost.items() if not name.endswith(".ipynb")}
+    return {path.relative_to(folder).as_posix(): why for path, why in paths.items() if path.is_relative_to(folder)}
 
 
 def _without_lone_numbers(found: list[Submission]) -> list[Submission]:

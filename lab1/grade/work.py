@@ -1,7 +1,7 @@
 """One submission from its bytes to its details and page: what a worker does, on this machine or another."""
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lab1.grade import sandbox
 from lab1.grade.kernel import Limits
@@ -11,25 +11,30 @@ from lab1.grade.report import details
 from lab1.grade.run import Grading, grade
 from lab1.grade.submissions import Submission, digest
 
+MOST_NAMED = 5  # files in a remark
+
 
 @dataclass(frozen=True)
 class Job:
-    """A submission with all that it consists of. unreadable: why there is nothing to grade; "" if there is."""
+    """A submission with all that it consists of. left_out: files beside it that do not come along, and why.
+    unreadable: why there is nothing to grade; "" if there is."""
 
     submission: Submission
     content: bytes
     beside: dict[str, bytes]
     digest: str
+    left_out: dict[str, str] = field(default_factory=dict)
     unreadable: str = ""
 
 
 def prepare(submission: Submission) -> Job:
     """Read a submission. What cannot be read is part of the job."""
     try:
-        content, beside = submission.content(), submission.beside()
+        content = submission.content()
     except Unreadable as error:
-        return Job(submission, b"", {}, "", str(error))
-    return Job(submission, content, beside, digest(content, beside))
+        return Job(submission, b"", {}, "", unreadable=str(error))
+    beside, left_out = submission.beside()
+    return Job(submission, content, beside, digest(content, beside), left_out)
 
 
 def work(job: Job, limits: Limits, seed: int, sandbox_required: bool) -> tuple[dict, str]:
@@ -41,10 +46,20 @@ def work(job: Job, limits: Limits, seed: int, sandbox_required: bool) -> tuple[d
     if sandbox_required and sandbox.isolation() != "bubblewrap":
         failure = f"there is no sandbox on {platform.node()}, and --require-sandbox was given: install bubblewrap there"
     grading = Grading(failure=failure) if failure else grade(job.content, job.beside, limits, seed)
+    grading.remarks += remarks(job)
+    return written(job.submission, grading, job.digest)
+
+
+def remarks(job: Job) -> list[str]:
+    """What of a student's work was not used."""
+    found, left_out = [], [f"{plain(name, 80)} ({why})" for name, why in job.left_out.items()]
     if job.submission.others:
         names = ", ".join(name.rpartition("/")[2] for name in job.submission.others)
-        grading.remarks.append(f"other notebooks of the same student do not count: {names}")
-    return written(job.submission, grading, job.digest)
+        found.append(f"other notebooks of the same student do not count: {names}")
+    if left_out:
+        more = f", and {len(left_out) - MOST_NAMED} more" if len(left_out) > MOST_NAMED else ""
+        found.append(f"files beside the notebook were left out: {', '.join(left_out[:MOST_NAMED])}{more}")
+    return found
 
 
 def lost(submission: Submission, error: BaseException) -> tuple[dict, str]:
