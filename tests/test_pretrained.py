@@ -70,6 +70,12 @@ def test_each_network_has_the_best_of_its_learning_rates():
         assert [record["lr"] for record in seeds] == [best] * len(seeds)
 
 
+def test_differences_agree_with_the_pairs():
+    for difference, pair in zip(records.differences().values(), records.pairs().values(), strict=True):
+        counted = [(seed.only_second - seed.only_first) / 10_000 for seed in pair]
+        assert difference["test error"].value == pytest.approx(np.mean(counted))
+
+
 def test_no_record_of_that_name():
     with pytest.raises(FileNotFoundError, match="no record 'plain-57': there are .*plain-56-seed0"):
         records.read("plain-57")

@@ -141,6 +141,14 @@ def test_full_cifar_gives_an_interval_only_over_seeds():
     assert rows(tables.full_cifar(two))[1] == ["plain", f"2.000 ± {10 * half:.3f}", *[f"20.0% ± {half:.1%}"] * 3]
 
 
+def test_differences_are_percentage_points():
+    measured = {"a - b": {"training error": Interval(-0.009, -0.02, 0.002), "test error": Interval(0.25, 0.2, 0.3)}}
+    assert rows(tables.differences(measured)) == [
+        ["percentage points", "training error", "test error"],
+        ["a - b", "-0.9 (-2.0 to +0.2)", "+25.0 (+20.0 to +30.0)"],
+    ]
+
+
 def test_pairs_per_seed():
     pairs = {"a / b": [mcnemar(np.array([1, 1, 0], bool), np.array([0, 1, 0], bool))]}
     assert rows(tables.pairs_per_seed(pairs)) == [

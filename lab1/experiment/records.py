@@ -9,11 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lab1.analysis.statistics import Interval, McNemar, accuracy_interval, mcnemar
+from lab1.analysis.statistics import Interval, McNemar, accuracy_interval, mcnemar, mean_interval
 
 FOLDER = Path(__file__).parents[1] / "records"
 DATA = "CIFAR-10, JPEG-compressed copy: 45,000 training, 5,000 validation, 10,000 test images"
 SEEDS = (0,)  # of the depth study, as far as it has been made
+COMPARED = (  # two networks of the depth study
+    ("residual, 56 layers", "residual, 20 layers"),
+    ("plain, 56 layers", "plain, 20 layers"),
+    ("residual, 20 layers", "plain, 20 layers"),
+    ("residual, 56 layers", "plain, 56 layers"),
+)
 
 
 def read(name: str) -> dict:
@@ -53,16 +59,26 @@ def depth_study() -> dict[str, list[dict]]:
 def pairs() -> dict[str, list[McNemar]]:
     """Exercise 1.2: two networks of the depth study -> one test on the same 10,000 test images for each seed."""
     right = {name: [r["predicted"] == r["labels"] for r in seeds] for name, seeds in depth_study().items()}
-    chosen = [
-        ("residual, 56 layers", "residual, 20 layers"),
-        ("plain, 56 layers", "plain, 20 layers"),
-        ("residual, 20 layers", "plain, 20 layers"),
-        ("residual, 56 layers", "plain, 56 layers"),
-    ]
     return {
         f"{first} / {second}": [mcnemar(*both) for both in zip(right[first], right[second], strict=True)]
-        for first, second in chosen
+        for first, second in COMPARED
     }
+
+
+def differences() -> dict[str, dict[str, Interval]]:
+    """Exercise 1.2: two networks of the depth study -> the first one's error less the second one's, paired over seeds.
+
+    The errors (0..1) are the "training error" and the "test error" of the trained networks.
+    """
+    study, parts = depth_study(), {"training error": "train", "test error": "test"}
+    found: dict[str, dict[str, Interval]] = {}
+    for first, second in COMPARED:
+        both = list(zip(study[first], study[second], strict=True))
+        found[f"{first} - {second}"] = {
+            title: mean_interval([a["errors"][part]["error"] - b["errors"][part]["error"] for a, b in both])
+            for title, part in parts.items()
+        }
+    return found
 
 
 def trials() -> dict[str, dict[float, float]]:

@@ -3,7 +3,7 @@
 Every function takes the numbers as images/results.json holds them and returns a Markdown table.
 """
 
-from lab1.analysis.statistics import McNemar, mean_interval
+from lab1.analysis.statistics import Interval, McNemar, mean_interval
 from lab1.experiment.results import mean_and_spread, table
 
 WITH, WITHOUT = "with skip connections", "without skip connections"
@@ -75,6 +75,18 @@ def pairs_per_seed(pairs: dict[str, list[McNemar]]) -> str:
     for pair, seeds in pairs.items():
         rows.append([pair, *(f"{m.only_first} / {m.only_second}, {p_value(m.p)}" for m in seeds)])
     return table(["right in only the first / only the second", *(f"seed {seed}" for seed in range(num_seeds))], rows)
+
+
+def differences(measured: dict[str, dict[str, Interval]]) -> str:
+    """Exercise 1.2: by how many percentage points two networks differ: mean over the seeds, and its 95% interval.
+
+    `measured`: what `lab1.experiment.records.differences` returns.
+    """
+    rows = [
+        [pair, *(f"{100 * d.value:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})" for d in of_pair.values())]
+        for pair, of_pair in measured.items()
+    ]
+    return table(["percentage points", *next(iter(measured.values()))], rows)
 
 
 def p_value(p: float) -> str:
