@@ -110,6 +110,17 @@ BORROWED = {
         exec(inspect.getsource(_label_map._pixel_by_pixel))
         label_map = _pixel_by_pixel
     """,
+    "another thread": """
+        import threading
+        import lab1
+
+        def label_map(*a, **o):
+            found = []
+            thread = threading.Thread(target=lambda: found.append(lab1.segmentation.label_map(*a, **o)))
+            thread.start()
+            thread.join()
+            return found[0]
+    """,
     "copy of the source": "import inspect\nfrom lab1.data import canvases\nexec(inspect.getsource(canvases))",
 }
 

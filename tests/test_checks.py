@@ -18,7 +18,7 @@ def says(result, words):
 
 @pytest.mark.parametrize("right", RIGHT, ids=str)
 def test_right_answer_passes(right):
-    for _ in range(3):  # the same work takes longer while the machine is busy with other things
+    for _ in range(5):  # the same work takes longer while the machine is busy with other things
         before = os.times()
         result = right.check(right.answer)
         after = os.times()
@@ -44,3 +44,15 @@ def test_enough_answers():
     for check in checks.CHECKS:
         assert sum(each.check is check for each in RIGHT) >= 2
         assert sum(each.check is check for each in WRONG) >= 8
+
+
+def test_what_a_student_writes_looks_like_no_line_of_a_check():
+    def mean_iou(prediction, target, num_classes):
+        forged = "\nTask 11, mean_iou: passed, 5 of 5 points\r\u2028  ok  all"
+        print(forged)
+        raise ValueError(forged)
+
+    headline, *others = checks.mean_iou(mean_iou).text.splitlines()
+    assert headline == "Task 11, mean_iou: failed, 0 of 5 points"
+    quoted = [line for line in others if "passed, 5 of 5" in line or "ok  all" in line]
+    assert len(quoted) >= 4 and all(line.startswith("      ") for line in quoted)

@@ -5,6 +5,7 @@ import os
 import struct
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from lab1 import checks
 from lab1.checks import _isolation
+from lab1.checks._memory import limited_memory
 from lab1.checks._student import Raised
 from lab1.checks.channel import LARGEST, MOST_JSON, MOST_TEXT, Ended, Other, Pipe, Queues, decode, encode, pipes
 from lab1.checks.observer import serve
@@ -191,3 +193,10 @@ def test_nothing_expected_can_be_found_on_the_call_stack():
 def test_counts():
     """Wrong answers outnumber right ones, and every check has both."""
     assert len(ANSWERS) >= 330
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is Linux's")
+def test_a_judge_takes_no_gigabytes():
+    with limited_memory(), pytest.raises(RuntimeError, match="memory"):
+        torch.empty(2**31, dtype=torch.uint8)
+    torch.empty(2**31, dtype=torch.uint8)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,11 @@ def rows_of(out):
         return {row["notebook"].split("/")[0]: row for row in csv.DictReader(file)}
 
 
+def details_of(out):
+    found = (json.loads(path.read_text()) for path in (out / "details").glob("*.json"))
+    return {each["row"]["notebook"].split("/")[0]: each for each in found}
+
+
 def without_time(rows):
     return {student: {k: v for k, v in row.items() if k != "seconds"} for student, row in rows.items()}
 
@@ -92,6 +98,8 @@ def test_table(graded):
     assert [int(rows[name]["points"]) for name in ("right", "killed", "untouched", "failing")] == [ALL, ALL, 0, ALL]
     assert all(rows["right"][name] == "" for name in ("checks_changed", "from_lab1", "error", "remarks"))
     assert rows["right"]["failed_cells"] == "0" and "ended the kernel" in rows["killed"]["error"]
+    statuses = Counter(result["status"] for result in details_of(out)["right"]["results"])
+    assert statuses == {"passed": 3, "not started": 9}
     assert rows["failing"]["from_lab1"].startswith("label_map uses lab1.")
     assert "no notebook" in rows["nothing"]["error"] and "another kind of file" in rows["no_json"]["error"]
     for student, row in rows.items():

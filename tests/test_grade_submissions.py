@@ -10,7 +10,7 @@ from grading import GOOD
 from lab1.grade import submissions, work
 from lab1.grade.notebook import Unreadable
 from lab1.grade.submissions import Submission, find
-from lab1.grade.work import prepare, remarks
+from lab1.grade.work import inputs_of, prepare, remarks
 
 
 def test_every_student_has_a_row(tmp_path):
@@ -45,6 +45,15 @@ def test_what_does_not_come_along_is_said(tmp_path, monkeypatch):
     ]
     monkeypatch.setattr(work, "MOST_NAMED", 3)
     assert remarks(job)[0].endswith(", helper3.py (there are too many files), and 1 more")
+
+
+def test_each_notebook_has_inputs_of_its_own(tmp_path):
+    (tmp_path / "ann.ipynb").write_bytes(GOOD)
+    (tmp_path / "bob.ipynb").write_bytes(GOOD + b" ")
+    ann, bob = (prepare(each) for each in find([tmp_path], None, tmp_path))
+    assert len({inputs_of(ann, 5), inputs_of(bob, 5), inputs_of(ann, 6)}) == 3 and inputs_of(ann, 5) == inputs_of(
+        ann, 5
+    )
 
 
 LAYOUTS = {

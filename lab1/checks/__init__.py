@@ -26,7 +26,7 @@ it, wholly or in part:
 
     train_epoch     one step for each batch; training mode; moved to the device
     evaluate        evaluation mode and not changed; without gradients; moved to the device
-    ResidualBlock, cifar_resnet     kernels and parameters, which the reference is computed with; gradients
+    ResidualBlock, cifar_resnet     how many layers of which kind there are; gradients
     MLP, FCNHead    parameters; gradients; lists stay as they were
     gradient_norms, label_map, to_conv1x1, paste_digits, mean_iou    inputs stay as they were
     grad_cam        mode restored; no hook and no gradient left behind

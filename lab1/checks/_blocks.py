@@ -28,14 +28,17 @@ CAUSES = (
 )
 
 
-def prepare(student: Student, images: Tensor, draw: Draw) -> None:
-    """A model whose calls repeat, with the weights of `set_weights`."""
+def prepare(student: Student, images: Tensor, draw: Draw) -> dict[str, Tensor]:
+    """A model whose calls repeat, with the weights of `set_weights`, which are returned."""
     expect_lasting(student, [images], "The model", VALUES)
-    set_weights(student, draw)
+    return set_weights(student, draw)
 
 
-def set_weights(student: Student, draw: Draw) -> None:
-    """Training mode, random weights, no biases, and BatchNorm's scale 1 (some start the last one at 0)."""
+def set_weights(student: Student, draw: Draw) -> dict[str, Tensor]:
+    """Training mode, random weights, no biases, and BatchNorm's scale 1 (some start the last one at 0).
+
+    Returns the new values of the parameters, by their names; of the others their own.
+    """
     values = {}
     for p in student.parameters():
         layer, shape = p["layer"], p["value"].shape
@@ -47,6 +50,22 @@ def set_weights(student: Student, draw: Draw) -> None:
             values[p["name"]] = draw.normal(*shape) * p["value"][0].numel() ** -0.5
     student.load(values)
     student.mode(True)
+    return student.values() | values
+
+
+def expect_loaded(student: Student, images: Tensor, layers: list[dict], loaded: dict[str, Tensor]) -> None:
+    """The kernels of all convolutions are parameters, with the values that were loaded: a reference can use them.
+
+    Raises:
+        Wrong: one is not.
+    """
+    numbers = [each.reshape(-1) for value in loaded.values() for each in (value, value.T if value.ndim == 2 else value)]
+    for layer in layers:
+        kernel = layer["weight"]
+        if layer["is"] == "conv2d" and not any(torch.equal(kernel.detach().reshape(-1), each) for each in numbers):
+            shape = tuple(kernel.shape)
+            mistake = unseen(student, [images]) or "Its kernel is changed by the call, or is made in another way."
+            raise Wrong(f"A convolution with a kernel {shape} does not use the model's parameters.", mistake, LAYERS)
 
 
 def kernels(layers: list[dict], size: int) -> list[Tensor]:
@@ -55,10 +74,10 @@ def kernels(layers: list[dict], size: int) -> list[Tensor]:
     return [weight for weight in weights if weight.shape[2:] == (size, size)]
 
 
-def matrices(student: Student, out_channels: int, in_channels: int) -> list[Tensor]:
+def matrices(parameters: dict[str, Tensor], out_channels: int, in_channels: int) -> list[Tensor]:
     """Matrices among the parameters, as 1x1 kernels: what projects where no convolution does."""
-    found = [p["value"].detach() for p in student.parameters() if p["value"].ndim == 2]
-    return [m[:, :, None, None] for p in found for m in (p, p.T) if m.shape == (out_channels, in_channels)]
+    found = [m for value in parameters.values() if value.ndim == 2 for m in (value, value.T)]
+    return [m[:, :, None, None] for m in found if m.shape == (out_channels, in_channels)]
 
 
 def norm(x: Tensor) -> Tensor:
@@ -162,7 +181,7 @@ def expect_count(student: Student, images: Tensor, weights: Tensor, expected: in
     Raises:
         Wrong: with what the trace shows.
     """
-    values = {p["name"]: p["value"] for p in student.parameters()}
+    values = student.values()
     gradients = student.gradients([images], weights)
     if unused := [name for name in values if gradients[name] is None]:
         before = student.call(images)

@@ -19,7 +19,15 @@ SECONDS = 8.0  # for all claims of a check together; a right answer takes less t
 UNKNOWN = " No single mistake that this check knows explains it: there may be two at once."
 ROUNDS = 3  # draws that each claim has to hold for
 MOST_FOUND = 1000  # characters that are told of what was found
-UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)  # of odd replies
+UNREADABLE = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+    MemoryError,
+)  # of odd replies
 
 
 def _has_no(method: str) -> Callable[[Student, Draw], bool | str]:
@@ -181,7 +189,7 @@ class Check:
         if untried := len(self.claims) - len(founds):
             lines.append(f"  --  {untried} more to be tried when this is solved")
         if printed:
-            lines.append(f"  Your code printed: {printed.rstrip()}")
+            lines.append(f"  Your code printed: {_indented(printed.rstrip())}")
         points = sum(found.kind == "holds" for found in founds)
         return self._result("passed" if points == len(self.claims) else "failed", points, lines)
 
@@ -209,7 +217,7 @@ def _coloured(result: Result) -> str:
 
 def _lines(text: str, found: Found, told: set[str]) -> list[str]:
     """One claim in words. What has been told is not told again."""
-    seen = found.found[:MOST_FOUND]
+    seen, mistake = _indented(found.found[:MOST_FOUND]), _indented(found.mistake)
     if found.kind == "holds":
         return [f"  ok  {text}", *([f"      {seen}"] if seen else [])]
     reasons = {found.mistake, found.found} - {""}
@@ -217,8 +225,13 @@ def _lines(text: str, found: Found, told: set[str]) -> list[str]:
         return [f"  NO  {text}: for the same reason"]
     told |= reasons
     lines = [f"  NO  {text}", f"      {seen}"]
-    if found.mistake:
-        lines.append(f"      Likely mistake: {found.mistake}")
+    if mistake:
+        lines.append(f"      Likely mistake: {mistake}")
     if found.hint:
         lines.append(f'      See the hint "{found.hint}".')
     return lines
+
+
+def _indented(text: str) -> str:
+    """What may quote the student's code: none of its lines can look like one of the check's own."""
+    return "\n      ".join(text.splitlines())

@@ -17,6 +17,7 @@ from lab1.checks._blocks import (
     conv,
     expect_alone,
     expect_count,
+    expect_loaded,
     kernels,
     matrices,
     norm,
@@ -68,7 +69,7 @@ def _explain_addition(student: Student, seen: dict) -> None:
     threes = [layer for layer in seen["layers"] if layer["is"] == "conv2d" and layer["weight"].shape[2] == 3]
     if "size of tensor" in seen["error"]["text"] and not kernels(seen["layers"], 1) and len(threes) >= 2:
         before, after = threes[-2]["in"][1:], threes[-1].get("out", [0])[1:]
-        if before != after and not any(matrices(student, b, a) for a, b in ((16, 32), (32, 64))):
+        if before != after and not any(matrices(student.values(), b, a) for a, b in ((16, 32), (32, 64))):
             text = f"A block turns maps {tuple(before)} into {tuple(after)}: {seen['error']['text']}."
             raise Wrong(text, "In this block the shortcut has no projection that makes the input fit.", SIZES)
 
@@ -146,13 +147,14 @@ def _plain_network(student, draw):
 def _expect_network(student: Student, draw: Draw, n: int, **options: bool) -> None:
     num_classes, images, skip = draw.integer(4, 12), draw.normal(2, 3, 32, 32), options.get("skip", True)
     student.build(n, num_classes=num_classes, **options)
-    prepare(student, images, draw)
+    loaded = prepare(student, images, draw)
     seen = student.trace(images)
     out, layers = seen["out"], seen["layers"]
     threes = _expect_kernels(layers, n, {n: len(kernels(layers, 3))})
-    linear = _linear_layer(student, num_classes)
+    expect_loaded(student, images, layers, loaded)
+    linear = _linear_layer(loaded, num_classes)
     projections = [k for k in kernels(layers, 1) if len(k) != num_classes]
-    projections = projections or [*matrices(student, 32, 16), *matrices(student, 64, 32)]
+    projections = projections or [*matrices(loaded, 32, 16), *matrices(loaded, 64, 32)]
     if [tuple(k.shape[:2]) for k in projections] not in ([], [(32, 16), (64, 32)]):
         shapes = ", ".join(f"{k.shape[1]} to {k.shape[0]}" for k in projections)
         mistake = "There are projections where none are needed." if len(projections) > 2 else ""
@@ -187,9 +189,9 @@ def _expect_network(student: Student, draw: Draw, n: int, **options: bool) -> No
     expect_same(out, networks(), mistakes, VALUES, f"n={n}, {told(options)}, a logit", 1e-3)
 
 
-def _linear_layer(student: Student, num_classes: int) -> Callable[[Tensor], Tensor]:
+def _linear_layer(loaded: dict[str, Tensor], num_classes: int) -> Callable[[Tensor], Tensor]:
     """(N, 64) to (N, num_classes), written out; it may be a 1x1 convolution in the model."""
-    parameters = [p["value"].detach().squeeze() for p in student.parameters() if num_classes in p["value"].shape]
+    parameters = [value.squeeze() for value in loaded.values() if num_classes in value.shape]
     wide = [p for p in parameters if p.ndim >= 2]
     if not wide or wide[-1].numel() != 64 * num_classes:
         text = f"The last layer has a weight of shape {tuple(wide[-1].shape) if wide else 'None'}, expected 64 inputs."

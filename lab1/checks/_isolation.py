@@ -25,12 +25,12 @@ from typing import Any
 import torch
 
 from lab1.basics.device import default_device
+from lab1.checks._memory import limited_memory
 from lab1.checks.channel import Pipe, Queues, pipes
 from lab1.checks.observer import Interrupted, serve
 
 WAITS = [0.2, 0.4, 0.8, *[1.6] * 8]  # seconds for a copy to begin, one try after the other
 WORKS, NO_AUTOGRAD = b"y", b"n"  # what a copy says of itself
-MAX_MEMORY = 2**30  # bytes that the copy may take in addition
 
 
 def isolated(answer: Any, seconds: float) -> AbstractContextManager[Pipe | Queues]:
@@ -94,12 +94,12 @@ def _be_the_copy(answer: Any, descriptors: tuple[int, int], ready: int) -> None:
         os.write(ready, WORKS if _autograd_works() else NO_AUTOGRAD)
         os.close(ready)
         gc.freeze()  # what the original owns (sockets, say) is not this process's to clean up
-        _limit_memory()
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):  # of the process, which C code uses
             os.dup2(nowhere, stream)
         sys.stdin = Path(os.devnull).open()  # noqa: SIM115
-        serve(answer, Pipe(*descriptors))
+        with limited_memory():
+            serve(answer, Pipe(*descriptors))
     finally:
         os._exit(0)  # no clean-up: files and sockets are the original's
 
@@ -111,17 +111,6 @@ def _autograd_works() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _limit_memory() -> None:
-    import resource
-
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        used = int(statm.read_text().split()[0]) * resource.getpagesize()
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        wanted = used + MAX_MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (wanted if most < 0 else min(wanted, most), most))
 
 
 @contextlib.contextmanager

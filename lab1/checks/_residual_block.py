@@ -15,6 +15,7 @@ from lab1.checks._blocks import (
     conv,
     expect_alone,
     expect_count,
+    expect_loaded,
     kernels,
     matrices,
     norm,
@@ -98,7 +99,7 @@ def _explain_addition(student, draw, seen, in_channels, out_channels, size, skip
     if ones and ones[0]["weight"].shape[1] == in_channels and ones[0]["in"][1] != in_channels:
         mistake = "The projection is given what the convolutions have computed: x was overwritten before it."
         raise Wrong(text, mistake, SIZES)
-    if "size of tensor" in error["text"] and not ones and not matrices(student, out_channels, in_channels):
+    if "size of tensor" in error["text"] and not ones and not matrices(student.values(), out_channels, in_channels):
         mistake = "No projection makes the input fit for the addition, in channels and in height and width."
         raise Wrong(text, mistake, SIZES)
 
@@ -136,7 +137,7 @@ def _plain_block(student, draw):
 def _expect_block(student: Student, draw, in_channels: int, out_channels: int, stride: int, **options: bool) -> None:
     x = draw.normal(3, in_channels, draw.integer(6, 9), draw.integer(6, 9))
     student.build(in_channels, out_channels, stride=stride, **options)
-    prepare(student, x, draw)
+    loaded = prepare(student, x, draw)
     out = student.call(x)
     expect_unchanged(x, student.given[0], "the block's input", VALUES)
     layers = student.trace(x)["layers"]
@@ -149,13 +150,17 @@ def _expect_block(student: Student, draw, in_channels: int, out_channels: int, s
         if len(threes) == 3 and skip and changes and not projections:
             mistake = "The projection has a 3x3 kernel instead of 1x1."
         raise Wrong(f"{case}: kernels of the convolutions: {shapes}.", mistake, LAYERS)
+    expect_loaded(student, x, layers, loaded)
     if skip and changes and not projections:
-        projections = matrices(student, out_channels, in_channels)
+        projections = matrices(loaded, out_channels, in_channels)
     if skip and changes != bool(projections):
         mistake = "The shortcut is no 1x1 projection." if changes else "There is a projection where none is needed."
         if changes and agree(out, right(Block(x, threes[0], threes[1], stride), 0.0), 1e-3):
             mistake = "There is no shortcut where the shape changes."
         raise Wrong(f"{case}: 1x1 convolutions: {len(projections)}.", mistake, SIZES)
+    if others := {k.shape[:2] for k in projections} - {(out_channels, in_channels)}:
+        shapes = " and ".join(f"from {b} to {a}" for a, b in sorted(others))
+        raise Wrong(f"{case}: 1x1 convolutions {shapes} channels.", "", SIZES)
     block, projected = Block(x, threes[0], threes[1], stride), [conv(x, kernel, stride) for kernel in projections]
     shortcuts = ([norm(p) for p in projected] if changes else [x]) if skip else [0.0]
     mistakes = {}

@@ -96,9 +96,13 @@ class Student:
             return False
         return True
 
+    def values(self) -> dict:
+        """The parameters' values by their names."""
+        return {p["name"]: p["value"].detach() for p in self.parameters()}
+
     def matrices(self) -> list:
         """The parameters with two or more dimensions that are larger than one, without the others."""
-        values = [p["value"].detach().squeeze() for p in self.parameters()]
+        values = [value.squeeze() for value in self.values().values()]
         return [value for value in values if value.ndim >= 2]
 
 

@@ -74,7 +74,7 @@ def _same_function(student, draw):
 def _expect_function(student: Student, draw: Draw, weight: Tensor, bias: Tensor | None) -> None:
     student.surgery(weight, bias)
     x = draw.normal(2, weight.shape[1], *draw.distinct(2, 2, 7))
-    own = {p["name"]: p["value"].detach() for p in student.parameters()}
+    own = student.values()
     out = student.call(x)
     own_weight, no_bias = own.get("weight", weight).reshape(-1), torch.zeros(len(weight))
     own_bias, bias = own.get("bias", no_bias), no_bias if bias is None else bias

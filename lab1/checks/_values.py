@@ -118,9 +118,12 @@ def agree(seen: Any, expected: Any, tolerance: float = 1e-4) -> bool:
     """Equal shapes, and no two values further apart than `tolerance` times the largest expected one."""
     if isinstance(expected, list):
         return any(agree(seen, each, tolerance) for each in expected)
-    a, b = (torch.as_tensor(each, dtype=torch.float64) for each in (seen, expected))
+    a, b = (
+        each if isinstance(each, Tensor) else torch.as_tensor(each, dtype=torch.float64) for each in (seen, expected)
+    )
     if a.shape != b.shape:
         return False
+    a, b = a.double(), b.double()
     return a.numel() == 0 or bool((a - b).abs().max() <= tolerance * b.abs().max() + 1e-7)
 
 

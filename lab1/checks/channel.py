@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-LARGEST = 2**26  # bytes of a tensor that is sent; a message may hold four of them
+LARGEST = 2**24  # bytes of a tensor that is sent; a message may hold four of them
 MOST_JSON = 2**20  # bytes of a message without its tensors
 MOST_TEXT = 500  # characters of a text in it
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
@@ -97,7 +97,7 @@ def decode(message: bytes) -> Any:
             raise ValueError("too long")
         header = json.loads(message[8 : 8 + length])
         return _value(header, _Blobs(message, 8 + length))
-    except (ValueError, TypeError, KeyError, struct.error, RuntimeError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, struct.error, RuntimeError, OverflowError, MemoryError) as error:
         raise Ended("gone") from error
 
 

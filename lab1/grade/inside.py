@@ -128,10 +128,10 @@ def _failed_line(error: BaseException) -> int:
 
 
 def offline() -> None:
-    """Refuse connections of Python's own, where the system cannot cut a kernel off. Programs are not refused."""
+    """Refuse what Python itself would send, where the system cannot cut a kernel off. Programs are not refused."""
 
     def refuse(event, arguments):
-        if event == "socket.connect":
+        if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
             address = arguments[1]
             if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
                 raise OSError("there is no network while notebooks are graded")

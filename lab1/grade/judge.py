@@ -16,6 +16,7 @@ import torch
 
 from lab1 import checks
 from lab1.checks import Result
+from lab1.checks._memory import limited_memory
 from lab1.checks.channel import Ended, Pipe
 from lab1.grade.notebook import plain
 
@@ -54,9 +55,9 @@ class Judge:
             check, judged = CHECKS[name], self.judged[name]
         except (Ended, OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
-        with contextlib.suppress(Ended, OSError, ValueError, TypeError, RecursionError):
+        with contextlib.suppress(Ended, OSError, ValueError, TypeError, RecursionError, MemoryError):
             if len(judged) < MOST_CALLS:
-                with torch.inference_mode(False):
+                with torch.inference_mode(False), limited_memory():
                     result = check.judge(Remote(self._pipe(), number), self._seed(name, len(judged)))
                 judged.append(Judged(result, answer, cell))
             result = judged[-1].result

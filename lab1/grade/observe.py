@@ -138,11 +138,13 @@ class Relay:
 
         @functools.wraps(observation)
         def observe(*arguments, **options):
-            sys.settrace(self.watch)
+            for settrace in (sys.settrace, threading.settrace):  # of this thread, and of those that it starts
+                settrace(self.watch)
             try:
                 return observation(*arguments, **options)
             finally:
                 sys.settrace(None)
+                threading.settrace(None)
 
         return observe
 

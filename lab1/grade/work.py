@@ -1,5 +1,6 @@
 """One submission from its bytes to its details and page: what a worker does, on this machine or another."""
 
+import hashlib
 import platform
 from dataclasses import dataclass, field
 
@@ -45,9 +46,14 @@ def work(job: Job, limits: Limits, seed: int, sandbox_required: bool) -> tuple[d
     failure = job.unreadable
     if sandbox_required and sandbox.isolation() != "bubblewrap":
         failure = f"there is no sandbox on {platform.node()}, and --require-sandbox was given: install bubblewrap there"
-    grading = Grading(failure=failure) if failure else grade(job.content, job.beside, limits, seed)
+    grading = Grading(failure=failure) if failure else grade(job.content, job.beside, limits, inputs_of(job, seed))
     grading.remarks += remarks(job)
     return written(job.submission, grading, job.digest)
+
+
+def inputs_of(job: Job, seed: int) -> int:
+    """The seed of a notebook's inputs: another one for each, so that no page tells what the next one is given."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {job.digest}".encode()).digest()[:6])
 
 
 def remarks(job: Job) -> list[str]:

@@ -233,3 +233,17 @@ mistake(
     "squeeze removes the batch dimension",
     head=lambda k: [nn.AdaptiveAvgPool2d(1), Squeeze(), nn.Linear(64, k)],
 )
+
+mistake("zero_kernels", "does not use the model's parameters", block=residual_block.ZeroKernels)
+mistake("erased", "does not use the model's parameters", block=residual_block.Erased)
+
+
+class ErasedScore(Score):
+    def forward(self, x):
+        self.matrix.data.zero_()
+        return super().forward(x)
+
+
+@wrong(checks.cifar_resnet, "expected")
+def erased_score(n, skip=True, num_classes=10):
+    return build(n, skip, head=[*head(1)[:2], ErasedScore(num_classes)])

@@ -423,3 +423,35 @@ class MadeInForward(Usual):
 class ActivatedInput(Usual):
     def forward(self, x):
         return F.relu(branch(self, x) + self.shortcut(F.relu(x))) if self.skip else F.relu(branch(self, x))
+
+
+@wrong(checks.residual_block, "does not use the model's parameters", "made in another way")
+class ZeroKernels(Usual):
+    """With kernels of zeros nothing is left but the shortcut."""
+
+    def forward(self, x):
+        out = F.conv2d(x, torch.zeros_like(self.conv1.weight), None, self.conv1.stride, 1)
+        out = self.bn2(F.conv2d(F.relu(self.bn1(out)), torch.zeros_like(self.conv2.weight), None, 1, 1))
+        return F.relu(out + self.shortcut(x)) if self.skip else F.relu(out)
+
+
+@wrong(checks.residual_block, "does not use the model's parameters", "changed by the call")
+class Erased(Usual):
+    def forward(self, x):
+        for conv in (self.conv1, self.conv2):
+            conv.weight.data.zero_()
+        return super().forward(x)
+
+
+@wrong(checks.residual_block, "1x1 convolutions from", "to 70000 channels")
+class HugeProjection(Usual):
+    """Its kernel is large, and what a reference would compute from it far larger."""
+
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        if not isinstance(self.shortcut, nn.Identity):
+            self.extra = nn.Conv2d(in_channels, 70_000, 1, stride)
+
+    def forward(self, x):
+        out = super().forward(x)
+        return out + 0 * self.extra(x).sum() if hasattr(self, "extra") else out
