@@ -65,7 +65,7 @@ def exercise_1(results: dict, study: str, unit: str) -> str:
 
 def full_cifar() -> str:
     study = records.depth_study()
-    seeds = "3 seeds: mean ± half of its 95% interval" if len(records.SEEDS) == 3 else f"{len(records.SEEDS)} seed"
+    seeds = f"{len(records.SEEDS)} seeds: mean ± half of its 95% interval"
     return f"{records.conditions(study)} {seeds}.\n\n{tables.full_cifar(study)}"
 
 
@@ -191,6 +191,7 @@ def main() -> int:
         "exercise-1-cifar": full_cifar(),
         "learning-rates": tables.learning_rates(records.trials()),
         "exercise-1-pairs": tables.pairs_per_seed(records.pairs()),
+        "exercise-1-differences": tables.differences(records.differences()),
         "resnet18": resnet18(),
         "exercise-2.1": exercise_2_1(results),
         "spread": spreads(results["exercise-2.1"]["all images"]),

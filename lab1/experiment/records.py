@@ -13,7 +13,7 @@ from lab1.analysis.statistics import Interval, McNemar, accuracy_interval, mcnem
 
 FOLDER = Path(__file__).parents[1] / "records"
 DATA = "CIFAR-10, JPEG-compressed copy: 45,000 training, 5,000 validation, 10,000 test images"
-SEEDS = (0,)  # of the depth study, as far as it has been made
+SEEDS = (0, 1, 2)  # of the depth study
 COMPARED = (  # two networks of the depth study
     ("residual, 56 layers", "residual, 20 layers"),
     ("plain, 56 layers", "plain, 20 layers"),
