@@ -42,12 +42,12 @@ def set_weights(student: Student, draw: Draw) -> dict[str, Tensor]:
     values = {}
     for p in student.parameters():
         layer, shape = p["layer"], p["value"].shape
-        if "BatchNorm" in layer:
+        if sum(n > 1 for n in shape) >= 2:  # whatever it is called; no BatchNorm's scale (1, C, 1, 1)
+            values[p["name"]] = draw.normal(*shape) * p["value"][0].numel() ** -0.5
+        elif "BatchNorm" in layer:
             values[p["name"]] = torch.full(shape, float(layer.endswith("weight")))
         elif layer.endswith("bias"):
             values[p["name"]] = torch.zeros(shape)
-        elif sum(n > 1 for n in shape) >= 2:  # no BatchNorm's scale (1, C, 1, 1)
-            values[p["name"]] = draw.normal(*shape) * p["value"][0].numel() ** -0.5
     student.load(values)
     student.mode(True)
     return student.values() | values

@@ -455,3 +455,19 @@ class HugeProjection(Usual):
     def forward(self, x):
         out = super().forward(x)
         return out + 0 * self.extra(x).sum() if hasattr(self, "extra") else out
+
+
+@wrong(checks.residual_block, "NO  skip=False: the same without a shortcut", "NO  skip=True, same shape")
+class KernelsCalledBias(Usual):
+    """Biases are loaded as zeros, but no kernel is."""
+
+    def __init__(self, in_channels, out_channels, stride=1, skip=True):
+        super().__init__(in_channels, out_channels, stride, skip)
+        for conv in (self.conv1, self.conv2):
+            conv.bias = nn.Parameter(torch.zeros_like(conv.weight))
+
+    def forward(self, x):
+        out = F.relu(self.bn1(F.conv2d(x, self.conv1.bias, None, self.conv1.stride, 1)))
+        out = self.bn2(F.conv2d(out, self.conv2.bias, None, 1, 1))
+        shortcut = self.shortcut(x) if self.skip else 0
+        return F.relu(0 * out + shortcut)
